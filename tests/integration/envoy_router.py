@@ -28,7 +28,7 @@ from noria_operator.kube.kinds import MODELDEPLOYMENT, POD
 from noria_operator.kube.store import Store
 from noria_operator.routers import tls, xds
 from noria_operator.routers.bootstrap import Bootstrap, bootstrap
-from noria_serving.contract import REQUEST_ID_HEADER
+from noria_serving.contract import COUNTERS_PORT, REQUEST_ID_HEADER
 from noria_serving.counters.answers import Key
 
 Json = dict[str, Any]
@@ -112,7 +112,8 @@ class Cluster:
                 if f"Pod-{name}" in self.objects:
                     self.drop(f"Pod-{name}")
                 continue
-            named = [("http", ports[index]), *(("grpc", other) for other in grpc[index : index + 1])]
+            named = [("http", ports[index]), ("counters", COUNTERS_PORT)]
+            named += [("grpc", other) for other in grpc[index : index + 1]]
             listens = [{"name": speaks, "containerPort": port} for speaks, port in named]
             ready = [{"type": "Ready", "status": "True"}]
             self.put(

@@ -100,7 +100,7 @@ async def test_another_operator_goes_on_from_what_a_router_has_and_sends_only_wh
                     assert await envoy.answer("x8") == 200
                     received = await envoy.statistic(statistic) - before
             assert load.failed == 0, load.answers
-            assert received < 10_000, "the table of hosts, two deployments and three clusters"
+            assert received < 12_000, "the table of hosts, two deployments and six clusters"
 
 
 @pytest.mark.parametrize("listed", [False, True])

@@ -86,6 +86,8 @@ GRPC_SUFFIX: Final = "_grpc"
 """Behind a revision's name: its Envoy cluster for gRPC. No name of an object has an underscore."""
 FEEDBACK_SUFFIX: Final = "_feedback"
 """The same for feedback."""
+NAMED_SUFFIX: Final = "_named"
+"""The same for requests whose path names the version, which no weight divides."""
 
 LABEL_LIMIT: Final = 63
 COMMAND_LIMIT: Final = 256

@@ -23,7 +23,7 @@ _LABELS = (names.OWNER_UID_LABEL, names.VERSION_LABEL, names.REVISION_LABEL)
 @dataclass(frozen=True, slots=True)
 class Backend:
     """One pod: its IP address, its ports by what is spoken there (None where it has none), whether it passes
-    its readiness probe, and whether it is being deleted.
+    its readiness probe, whether it is being deleted, and whether a model server of Noria's is in it.
     """
 
     address: str
@@ -31,6 +31,7 @@ class Backend:
     grpc: int | None
     serving: bool
     ending: bool
+    ours: bool = False
 
     @property
     def ready(self) -> bool:
@@ -54,6 +55,7 @@ def backend(pod: Json) -> Backend | None:
         ports.get(names.GRPC_PORT_NAME),
         serving=passes_probe(pod),
         ending="deletionTimestamp" in pod["metadata"],
+        ours="counters" in ports,
     )
 
 

@@ -25,6 +25,7 @@ from noria_operator.routers.traffic import (
     effective,
     feedback_cluster,
     grpc_cluster,
+    named_cluster,
 )
 
 T = TypeVar("T")
@@ -147,8 +148,9 @@ def _pods(deployment: RoutedDeployment | None) -> dict[str, tuple[Endpoint, ...]
     if deployment is None:
         return {}
     found = {name: deployment.endpoints.get(name, ()) for name, _ in deployment.revisions}
-    hashed = {feedback_cluster(name): hosts for name, hosts in found.items()} if deployment.feedback else {}
-    return found | hashed | {grpc_cluster(name): hosts for name, hosts in deployment.grpc.items()}
+    hashed = {feedback_cluster(name): hosts for name, hosts in found.items() if name in deployment.feedback}
+    named = {named_cluster(name): found[name] for name in deployment.nameable}
+    return found | hashed | named | {grpc_cluster(name): hosts for name, hosts in deployment.grpc.items()}
 
 
 def _carrying(deployment: RoutedDeployment) -> list[str]:
@@ -156,8 +158,9 @@ def _carrying(deployment: RoutedDeployment) -> list[str]:
     names = [name for name, weight in effective(deployment).items() if weight > 0]
     copied = [deployment.ready_challenger] if deployment.mirror and deployment.ready_challenger else []
     names += dict.fromkeys(one for one in (*copied, *dict(deployment.matched)) if one not in names)
-    hashed = [feedback_cluster(name) for name in names] if deployment.feedback else []
-    return names + hashed + [grpc_cluster(name) for name in names if name in deployment.grpc]
+    hashed = [feedback_cluster(name) for name in names if name in deployment.feedback]
+    named = [named_cluster(name) for name in deployment.nameable if name in names]
+    return names + hashed + named + [grpc_cluster(name) for name in names if name in deployment.grpc]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,7 @@ class _Shape:
     champion: str
     ranges: tuple[tuple[str, int, int], ...]
     numbers: tuple[tuple[str, str], ...]
-    feedback: bool
+    feedback: frozenset[str]
 
     @staticmethod
     def of(deployment: RoutedDeployment) -> _Shape:
@@ -234,7 +237,8 @@ def _table(hosts: Mapping[str, tuple[str, ...]]) -> Resource:
 
 @lru_cache(maxsize=16384)
 def _cluster(name: str) -> Resource:
-    kind = next(filter(name.endswith, (names.GRPC_SUFFIX, names.FEEDBACK_SUFFIX)), "")
+    suffixes = (names.GRPC_SUFFIX, names.FEEDBACK_SUFFIX, names.NAMED_SUFFIX)
+    kind = next(filter(name.endswith, suffixes), "")
     return Resource.of(name, messages.CLUSTER.encode({"name": name}) + _kind_of_cluster(kind))
 
 

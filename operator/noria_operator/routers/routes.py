@@ -25,7 +25,9 @@ from noria_operator.routers.traffic import (
     feedback_cluster,
     grpc_cluster,
     in_order,
+    named_cluster,
     numbered,
+    taking,
 )
 
 Json = dict[str, Any]
@@ -104,6 +106,7 @@ class Kind(Enum):
 
     HTTP = "predictions, and all that is nothing else"
     FEEDBACK = "labels, which the same pod should see when they come again"
+    NAMED = "predictions of the version that the path names"
     GRPC = "calls with one answer"
     STREAM = "calls that may take any time"
 
@@ -116,17 +119,23 @@ def choices(deployment: RoutedDeployment, match: Json, kind: Kind = Kind.HTTP) -
     """The routes of one kind of requests to a deployment, of which the first that matches counts.
 
     Those with a challenger's headers go to it while it has pods, all others by weight, and copies of some
-    to the challenger as well; not of feedback, which would be counted twice, nor of streams.
+    to the challenger as well; not of feedback, which would be counted twice, nor of streams. Feedback goes to
+    those alone that take it.
     """
     if not deployment.revisions:
         return [{"match": match, **answer(503, {"error": f"no version of {deployment.name} serves yet"})}]
     found = []
     copied = kind in {Kind.HTTP, Kind.GRPC} and deployment.ready_challenger
+    weights: Sequence[tuple[str, int]] = in_order(deployment)
+    if kind is Kind.FEEDBACK:
+        weights = taking(deployment, weights)
     for challenger, wanted in deployment.matched:
+        if kind is Kind.FEEDBACK and challenger not in deployment.feedback:
+            continue
         mine = {**match, "headers": [_has(name, value) for name, value in wanted]}
         only = [(challenger, FULL)]
         found.append({"match": mine, **_action(deployment, only, kind)})
-    action = _action(deployment, in_order(deployment), kind)
+    action = _action(deployment, weights, kind)
     if copied and deployment.mirror:
         copies = _copies(_cluster(deployment, deployment.challenger, kind), deployment.mirror)
         action = {**action, "route": {**action["route"], "request_mirror_policies": copies}}
@@ -144,7 +153,7 @@ def _naming(deployment: RoutedDeployment) -> list[Json]:
             **_action(deployment, weights, kind),
         }
         for number, weights in numbered(deployment).items()
-        for kind, path in {**paths, Kind.HTTP: "(/.*)?"}.items()
+        for kind, path in {**paths, Kind.NAMED: "(/.*)?"}.items()
     ]
 
 
@@ -161,8 +170,10 @@ def _cluster(deployment: RoutedDeployment, revision: str, kind: Kind) -> str:
     """A gRPC call to a revision whose pods show no port for it goes to their other one, where it is told so
     (404, which clients call UNIMPLEMENTED): the weights hold for every protocol.
     """
-    if kind is Kind.FEEDBACK and deployment.feedback:
+    if kind is Kind.FEEDBACK and revision in deployment.feedback:
         return feedback_cluster(revision)
+    if kind is Kind.NAMED:
+        return named_cluster(revision)
     return grpc_cluster(revision) if kind.grpc and revision in deployment.grpc else revision
 
 

@@ -35,6 +35,7 @@ def routed(deployment: Json, pods: Mapping[Arm, Sequence[Backend]]) -> RoutedDep
     mine = {name: pods.get(arm_of_share(deployment, one), ()) for name, one in shares.items()}
     reach: Json = shares.get(challenger, {})
     router, custom = spec.get("router") or {}, (spec.get("server") or {}).get("runtime") == "custom"
+    ours = {name: one for name, one in shares.items() if _is_ours(mine[name], custom=custom)}
     return RoutedDeployment(
         name=deployment["metadata"]["name"],
         created=deployment["metadata"].get("creationTimestamp", ""),
@@ -56,9 +57,14 @@ def routed(deployment: Json, pods: Mapping[Arm, Sequence[Backend]]) -> RoutedDep
         ),
         champion=(status.get("stable") or {}).get("name", ""),
         ranges=tuple(_ranges(shares.values())),
-        numbers={} if custom else _numbers(shares.values()),
-        feedback=not custom,
+        numbers=_numbers(ours.values()),
+        feedback=frozenset(ours),
     )
+
+
+def _is_ours(pods: Sequence[Backend], *, custom: bool) -> bool:
+    """Whether Noria's model server serves the revision; while no pod shows it, as the spec says."""
+    return any(pod.ours for pod in pods) if pods else not custom
 
 
 def _numbers(shares: Iterable[Json]) -> dict[str, str]:

@@ -7,7 +7,7 @@ without endpoints while another cluster with a configured weight has some.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from noria_operator.api import names
@@ -38,7 +38,7 @@ class RoutedDeployment:
 
     While there are several challengers, `arms` are those beside the first, each with its headers; `champion`
     answers for a challenger without pods; `ranges` are (cluster, first and last percent of users).
-    `numbers` are the versions that paths of requests may name, by cluster. `feedback` says that the servers
+    `numbers` are the versions that paths of requests may name, by cluster. `feedback` are those whose servers
     take feedback.
     """
 
@@ -61,7 +61,13 @@ class RoutedDeployment:
     champion: str = ""
     ranges: tuple[tuple[str, int, int], ...] = ()
     numbers: Mapping[str, str] = field(default_factory=dict)
-    feedback: bool = False
+    feedback: frozenset[str] = frozenset()
+
+    @property
+    def nameable(self) -> list[str]:
+        """Clusters whose version a path may name, while there is another one."""
+        known = {self.numbers.get(name) for name, _ in self.revisions}
+        return [name for name, _ in self.revisions if name in self.numbers] if len(known) > 1 else []
 
     @property
     def matched(self) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
@@ -83,6 +89,11 @@ def grpc_cluster(revision: str) -> str:
 def feedback_cluster(revision: str) -> str:
     """The Envoy cluster of a revision's pods for feedback."""
     return f"{revision}{names.FEEDBACK_SUFFIX}"
+
+
+def named_cluster(revision: str) -> str:
+    """The Envoy cluster of a revision's pods for requests that name its version."""
+    return f"{revision}{names.NAMED_SUFFIX}"
 
 
 def configured(deployment: RoutedDeployment) -> dict[str, int]:
@@ -132,12 +143,20 @@ def in_order(deployment: RoutedDeployment) -> list[tuple[str, int]]:
 
 
 def numbered(deployment: RoutedDeployment) -> dict[str, list[tuple[str, int]]]:
-    """Where requests go that name a version, by its number, while several of them get requests."""
+    """Where requests go that name a version, by its number, while several of them get requests. What a
+    container of a user's own calls its versions is not known.
+    """
     found: dict[str, list[tuple[str, int]]] = {}
     sent = [(name, weight) for name, weight in effective(deployment).items() if weight]
     for name, weight in sent:
         found.setdefault(deployment.numbers.get(name, ""), []).append((name, weight))
-    return found if len(found) > 1 and "" not in found else {}
+    return {number: where for number, where in found.items() if number} if len(found) > 1 else {}
+
+
+def taking(deployment: RoutedDeployment, weights: Sequence[tuple[str, int]]) -> Sequence[tuple[str, int]]:
+    """The weights that divide feedback: those of servers that take it, if any of these gets requests."""
+    mine = [(name, weight) for name, weight in weights if name in deployment.feedback]
+    return mine if any(weight for _, weight in mine) else weights
 
 
 def _to_hundred(weights: Mapping[str, int]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence.fetch import SIZE_LIMIT, Fetcher
 from noria_operator.evidence.router import RouterReader, steady
-from noria_operator.evidence.router_stats import counted, timed, waiting
+from noria_operator.evidence.router_stats import ACTIVE, COUNTED, TIME, counted, pattern, timed, waiting
 from noria_operator.evidence.server import MAX_OPEN, PATIENCE, CounterReader
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -304,6 +304,22 @@ def test_an_answer_that_began_well_and_never_ended_is_an_error() -> None:
     late = {"upstream_rq_timeout": 5, "upstream_rq_504": 2, "upstream_rq_5xx": 2}
     cut = {"upstream_rq_completed": 20, "upstream_cx_destroy_local_with_active_rq": 5}
     assert counted(stats(**cut, **late)) == {"m-1": Counts(20, 5)}
+
+
+def test_requests_that_name_a_version_are_no_part_of_what_versions_are_compared_by() -> None:
+    """But their last one is waited for."""
+    seen = stats(upstream_rq_completed=10)
+    beside = {
+        "upstream_rq_completed": 500,
+        "upstream_rq_4xx": 400,
+        "upstream_rq_5xx": 9,
+        "upstream_rq_active": 2,
+    }
+    seen["stats"] += [{"name": f"cluster.m-1_named.{name}", "value": it} for name, it in beside.items()]
+    assert counted(seen) == {"m-1": Counts(10)}
+    assert waiting(seen) == {"m-1": 2}
+    asked = [pattern(["m-1"], stat) for stat in (ACTIVE, TIME, COUNTED)]
+    assert ["_named" in one for one in asked] == [True, False, False]
 
 
 def test_what_is_said_of_a_feedback_token_is_no_refusal_of_a_version() -> None:

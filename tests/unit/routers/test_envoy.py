@@ -11,6 +11,7 @@ from noria_operator.routers.envoy import Snapshot, amended, snapshot
 from noria_operator.routers.traffic import RoutedDeployment
 
 POD = (("10.0.0.1", 8080),)
+BOTH = frozenset({"m-1", "m-2"})
 
 
 def hosts(made: RoutedDeployment) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def test_a_revision_that_takes_grpc_has_a_cluster_for_it_with_the_same_weight() 
 
 
 def test_feedback_has_clusters_where_a_hash_finds_the_pod_and_the_shares_of_all_else() -> None:
-    made = two_versions(feedback=True, numbers=NUMBERS, grpc={"m-2": GRPC})
+    made = two_versions(feedback=BOTH, numbers=NUMBERS, grpc={"m-2": GRPC})
     shares = {
         route["match"]["safe_regex"]["regex"]: {
             one["name"]: one["weight"] for one in route["route"]["weighted_clusters"]["clusters"]
@@ -124,8 +125,26 @@ def test_feedback_has_clusters_where_a_hash_finds_the_pod_and_the_shares_of_all_
         "m-1_feedback",
         "m-2_feedback",
     ]
-    policies = {kind: clusters.settings(kind)["lb_policy"] for kind in ("", "_grpc", "_feedback")}
-    assert policies == {"": "LEAST_REQUEST", "_grpc": "LEAST_REQUEST", "_feedback": "RING_HASH"}
+    policies = {kind: clusters.settings(kind)["lb_policy"] for kind in ("", "_grpc", "_named", "_feedback")}
+    assert policies.pop("_feedback") == "RING_HASH"
+    assert {*policies.values()} == {"LEAST_REQUEST"}
+
+
+def test_labels_go_to_servers_that_take_them_and_not_to_a_container_of_a_users_own() -> None:
+    def labels(**changes: Any) -> list[dict[str, int]]:
+        return [
+            {each["name"]: each["weight"] for each in route["route"]["weighted_clusters"]["clusters"]}
+            for route in hosts(two_versions(feedback=frozenset({"m-1"}), **changes))["m"]["routes"]
+            if route["match"].get("safe_regex") == {"regex": "/.*/feedback"}
+        ]
+
+    assert labels() == [{"m-1_feedback": 90}]
+    assert labels(ranges=(("m-1", 0, 89), ("m-2", 90, 99))) == [{"m-1_feedback": 90}]
+    assert labels(match=(("a", "b"),), challenger="m-2") == [{"m-1_feedback": 90}], "also of the challenger's"
+    gone = {"revisions": (("m-1", 0), ("m-2", 100))}
+    assert labels(**gone) == [{"m-1_feedback": 0, "m-2": 100}], "weight 0 is sent nothing"
+    found = snapshot("shop", [two_versions(feedback=frozenset({"m-1"}))])
+    assert found.clusters.keys() == {"m-1", "m-2", "m-1_feedback"} == found.scopes["m"].carrying
 
 
 def test_a_connection_for_grpc_is_waited_for_until_its_third_packet_was_answered() -> None:
@@ -185,8 +204,8 @@ def by_path(**changes: Any) -> dict[str, dict[str, int]]:
 
 def test_while_versions_share_the_traffic_a_path_that_names_one_leads_to_it() -> None:
     assert by_path(numbers=NUMBERS) == {
-        "/v2/models/[^/]+/versions/1(/.*)?": {"m-1": 90},
-        "/v2/models/[^/]+/versions/2(/.*)?": {"m-2": 10},
+        "/v2/models/[^/]+/versions/1(/.*)?": {"m-1_named": 90},
+        "/v2/models/[^/]+/versions/2(/.*)?": {"m-2_named": 10},
     }
     challenged = two_versions(numbers=NUMBERS, challenger="m-2", match=(("a", "b"),))
     found = [
@@ -204,13 +223,26 @@ def test_two_settings_of_one_version_share_what_names_it() -> None:
         endpoints=dict.fromkeys(("m-1", "m-2", "m-2b"), POD),
         numbers={**NUMBERS, "m-2b": "2"},
     )
-    assert found["/v2/models/[^/]+/versions/2(/.*)?"] == {"m-2": 30, "m-2b": 20}
+    assert found["/v2/models/[^/]+/versions/2(/.*)?"] == {"m-2_named": 30, "m-2b_named": 20}
+
+
+def test_what_no_weight_divides_has_clusters_of_its_own_while_there_are_two_versions() -> None:
+    found = snapshot("shop", [two_versions(numbers=NUMBERS)])
+    assert found.clusters.keys() == {"m-1", "m-2", "m-1_named", "m-2_named"} == found.scopes["m"].carrying
+    assert found.endpoints["m-2_named"].data.endswith(found.endpoints["m-2"].data[-20:])
+    warm = snapshot("shop", [two_versions(numbers=NUMBERS, revisions=(("m-1", 100), ("m-2", 0)))])
+    assert warm.clusters.keys() == found.clusters.keys(), "its last requests are waited for"
+    alone = snapshot("shop", [two_versions(numbers=NUMBERS, revisions=(("m-1", 100),))])
+    assert alone.clusters.keys() == {"m-1"}
+
+
+def test_a_path_that_names_the_champion_leads_to_it_beside_a_container_of_a_users_own() -> None:
+    assert by_path(numbers={"m-1": "1"}) == {"/v2/models/[^/]+/versions/1(/.*)?": {"m-1_named": 90}}
 
 
 def test_no_path_leads_to_a_version_without_weight_or_number() -> None:
     alone: list[dict[str, Any]] = [
         {"numbers": {}},
-        {"numbers": {"m-1": "1"}},
         {"numbers": {"m-1": "1", "m-2": "1"}},
         {"numbers": NUMBERS, "revisions": (("m-1", 100), ("m-2", 0))},
         {"numbers": NUMBERS, "endpoints": {"m-1": POD}},

@@ -49,7 +49,11 @@ def pod(owner: str, revision: int, address: str, *, ready: bool = True, number: 
             "namespace": "shop",
             "labels": {f"noria.dev/{name}": value for name, value in labels.items()},
         },
-        "spec": {"containers": [{"ports": [{"name": "http", "containerPort": 1}]}]},
+        "spec": {
+            "containers": [
+                {"ports": [{"name": "http", "containerPort": 1}, {"name": "counters", "containerPort": 2}]}
+            ]
+        },
         "status": {"podIP": address, "conditions": [{"type": "Ready", "status": str(ready)}]},
     }
 
@@ -124,7 +128,9 @@ def test_a_changed_deployment_and_its_changed_pods_are_read_anew_and_no_other(
     assert sorted(read) == ["a", "bb"]
     first = made.snapshot
     assert made.pod(pod("a", 1, "10.0.0.2"), gone=False)
-    clusters = {"a-1", "a-1_feedback", "a-2", "a-2_grpc", "a-2_feedback"}
+    clusters = {f"a-{number}{kind}" for number in (1, 2) for kind in ("", "_feedback", "_named")} | {
+        "a-2_grpc"
+    }
     assert made.update() == {
         Kind.CLUSTERS: clusters,
         Kind.ENDPOINTS: clusters,

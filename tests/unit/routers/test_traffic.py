@@ -65,6 +65,7 @@ Json = dict[str, Any]
 
 READY, ENDING, GONE, STARTING = "ready", "ending", "gone", "starting"
 PORTS = {"http": 8080}
+OURS = {**PORTS, "counters": 8081}
 
 
 def pod(address: str, state: str, revision: str = "m-1", *, ports: dict[str, int] = PORTS) -> Json:
@@ -123,7 +124,7 @@ def test_a_port_is_that_of_the_first_container_that_names_it() -> None:
     """As Kubernetes finds a Service's port: another container's port of another name is nobody's."""
     one = pod("10.0.0.1", READY, ports={"counters": 9, "grpc": 8082, "http": 8080})
     one["spec"]["containers"][1]["ports"] = [{"name": "http", "containerPort": 1}, {"containerPort": 2}]
-    assert backend(one) == Backend("10.0.0.1", 8080, 8082, serving=True, ending=False)
+    assert backend(one) == Backend("10.0.0.1", 8080, 8082, serving=True, ending=False, ours=True)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_a_long_name_of_a_version_is_found_by_its_label() -> None:
 def test_a_model_deployment_is_routed_by_its_status() -> None:
     deployment = body(share("m-1", 90), share("m-2", 10), trafficVersion=7)
     deployment["spec"] = {"model": "flights", "hosts": ["x.example.com"], "router": {"timeout": "1m30s"}}
-    found = routed(deployment, by_arm([pod("10.0.0.1", READY)]))
+    found = routed(deployment, by_arm([pod("10.0.0.1", READY, ports=OURS)]))
     assert found == RoutedDeployment(
         name="m",
         hosts=("x.example.com",),
@@ -175,12 +176,21 @@ def test_a_model_deployment_is_routed_by_its_status() -> None:
         version=7,
         grpc={"m-2": ()},
         numbers={"m-1": "1", "m-2": "2"},
-        feedback=True,
+        feedback=frozenset({"m-1", "m-2"}),
     )
     deployment["spec"]["server"] = {"runtime": "custom"}
     found = routed(deployment, {})
     assert found.numbers == {}, "what such a server calls its versions is its own affair"
     assert not found.feedback
+
+
+@pytest.mark.parametrize("runtime", ["custom", "noria"])
+def test_who_takes_labels_and_whose_version_may_be_named_is_seen_by_the_pods(runtime: str) -> None:
+    deployment = body(share("m-1", 90), share("m-2", 10))
+    deployment["spec"] = {"model": "flights", "server": {"runtime": runtime}}
+    found = routed(deployment, by_arm([pod("10.0.0.1", READY, ports=OURS), pod("10.0.0.2", READY, "m-2")]))
+    assert found.feedback == {"m-1"}
+    assert found.numbers == {"m-1": "1"}
 
 
 SEVERAL = RoutedDeployment(
