@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from functools import cache
 from math import log
 from typing import Any, Final
@@ -188,6 +189,31 @@ HISTORY_COLUMNS: Final = (*HISTORY_PREDICTIONS, "time", "predicted", "label", "v
 """All others are features."""
 
 
+# -- why requests are refused --------------------------------------------------------------------------------
+class Why(StrEnum):
+    """Why inference requests are refused (4xx), in words that no client chooses."""
+
+    UNANSWERED = "unanswered"
+    """429, and those whose client went away: no fault of the request's."""
+    FORM = "form"
+    INPUTS = "inputs"
+    DATATYPE = "datatype"
+    SHAPE = "shape"
+    VALUE = "value"
+    STRANGE = "strange"
+
+
+WHY_IN_WORDS: Final[Mapping[str, str]] = {
+    Why.FORM: "the request cannot be read",
+    Why.INPUTS: "inputs are missing or unknown",
+    Why.DATATYPE: "an input has another datatype",
+    Why.SHAPE: "an input has another shape",
+    Why.VALUE: "a value has no place in its datatype",
+    Why.STRANGE: "the model has no answer to values that training never saw",
+}
+"""Of refusals that are the client's fault, as whoever sends the requests sees it."""
+
+
 # -- what the numbers of `/counters` are called --------------------------------------------------------------
 _PLAIN: Final = (
     "predictions",
@@ -198,7 +224,16 @@ _PLAIN: Final = (
     "slice_scores",
     "label_delay",
 )
-_OF_VERSION: Final = ("requests", "malformed", "duplicates", "features", "prediction", "called", "slices")
+_OF_VERSION: Final = (
+    "requests",
+    "refused",
+    "malformed",
+    "duplicates",
+    "features",
+    "prediction",
+    "called",
+    "slices",
+)
 """Of the version that is served, in whose bins features are counted and whose signature decides which
 requests are refused: counts of two versions are never added up."""
 FAMILIES: Final = (*_PLAIN, *_OF_VERSION, "task", "outputs", "errors", "slice_errors")

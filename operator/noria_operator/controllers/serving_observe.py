@@ -17,11 +17,12 @@ from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.parsing import InvalidSpec, parse_as
 from noria_operator.controllers import access, serving_counts, serving_pods, serving_queries, serving_routers
 from noria_operator.controllers.context import Context
-from noria_operator.controllers.routing import Routing, Standing
+from noria_operator.controllers.routing import Counters, Routing, Standing
 from noria_operator.controllers.routing_kinds import ROUTINGS
 from noria_operator.domain import refusals
 from noria_operator.domain.conditions import Condition
 from noria_operator.domain.revisions import version_of
+from noria_operator.domain.rollout_analysis import refuses
 from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_first import as_told
 from noria_operator.domain.rollout_observed import Observed, Seen
@@ -32,6 +33,7 @@ from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
 from noria_operator.domain.rollout_wire import state_of
 from noria_operator.domain.serving_children import selector
+from noria_operator.evidence.server import counts_ready
 from noria_operator.kube.kinds import CONTROLLERREVISION, DEPLOYMENT, MODELVERSION, POD, Key
 from noria_operator.kube.ownership import controller_uid
 from noria_operator.routers.backends import Arm, Backend, arm_of, backend
@@ -80,7 +82,7 @@ async def gather(ctx: Context, obj: Json) -> View:
     state = begun.state if begun else state
     commands = _commands(obj)
     versions = _versions(ctx, deployment, state, commands)
-    seen = tuple(
+    known = tuple(
         version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()
     )
     routing = ROUTINGS[deployment.spec.router.type]
@@ -89,16 +91,18 @@ async def gather(ctx: Context, obj: Json) -> View:
         serving_routers.told(ctx, obj, policy, state, routing, hurry=hurry),
         access.read(ctx, obj, hurry=hurry),
     )
-    targets = dict.fromkeys(_targets(state) or choose(policy, state, seen).challengers)
+    targets = dict.fromkeys(_targets(state) or choose(policy, state, known).challengers)
     pods = {one.name: serving_pods.pods_of(ctx, obj, one) for one in targets}
+    seen = _seen(ctx, deployment, policy, state)
+    refused = await _refused(ctx, obj, policy, state, told.counts)
     observed = Observed(
-        versions=seen,
+        versions=known,
         ready=serving_pods.ready(ctx, obj, pods),
         in_force=told.in_force,
         counts=told.counts,
         timings=told.timings,
         active=told.active,
-        seen=_seen(ctx, deployment, policy, state),
+        seen={name: replace(one, refused=refused.get(name, "")) for name, one in seen.items()},
         commands=commands,
         present=serving_pods.present(ctx, obj, pods),
         problems=serving_pods.problems(ctx, obj, pods),
@@ -142,6 +146,21 @@ def _seen(ctx: Context, deployment: ModelDeployment, policy: Policy, state: Stat
         )
         for mine in seats(state) or [state]
     }
+
+
+async def _refused(
+    ctx: Context, obj: Json, policy: Policy, state: State, counts: Counters | None
+) -> dict[str, str]:
+    """What servers of challengers say most of what they refuse, by revision. Only those are asked, and waited
+    for, against whom that speaks.
+    """
+    found = {}
+    for mine in seats(state):
+        if mine.candidate and refuses(policy.of(mine.candidate.target.version), mine, counts):
+            pods = serving_pods.pods_of(ctx, obj, mine.candidate.target)
+            told = await ctx.servers.refused(filter(counts_ready, pods))
+            found[mine.candidate.target.name] = refusals.most(told)
+    return found
 
 
 def _other_inputs(ctx: Context, deployment: ModelDeployment, state: State) -> str:

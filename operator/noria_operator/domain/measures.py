@@ -14,7 +14,7 @@ from noria_operator.domain import disagreement, latency, predictions, quality_dr
 from noria_operator.domain.analysis import Analysis, Counted
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.queries import Asked, Measured, QueryPolicy
-from noria_operator.domain.rollout_observed import Observed
+from noria_operator.domain.rollout_observed import Observed, Seen
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.stretches import stretches
@@ -47,8 +47,7 @@ def judge(
     slow answers, `long_enough` whether `minDuration` is over.
     """
     analysis, seen = state.analysis or Analysis(), observed.of(state.candidate)
-    beside = (policy.latency, policy.quality, policy.max_distance, policy.disagreement)
-    tests = 1 + sum(asked is not None for asked in beside)
+    tests = _tests(policy)
     if policy.counted or not policy.queries:
         errors = decide(
             added(analysis.evidence, window, over=False),
@@ -62,13 +61,7 @@ def judge(
     else:
         verdict = Verdict.PASS if long_enough else Verdict.HOLD
         errors = Judgement(verdict, "nobody counts them here, so that the queries decide", "errors")
-    turned_away = refusals.judge(
-        refusals.added(analysis.refused, refused, over=False),
-        tests=tests,
-        rivals=policy.rivals,
-        by_users=policy.divides_users,
-        inputs=seen.inputs,
-    )
+    turned_away = of_refusals(policy, analysis, refused, seen)
     asked = (
         judge_(policy, state, analysis, observed, slow, tests)
         for judge_ in (_latency, _quality, _predictions, _disagreement)
@@ -76,6 +69,24 @@ def judge(
     answered = (queries.judge(*one) for one in measured(policy, analysis, seen.queries))
     told = (one for one in (turned_away, *asked) if one is not None)
     return together([errors, *told, *answered])
+
+
+def _tests(policy: Policy) -> int:
+    """The measures that share the false alarms."""
+    beside = (policy.latency, policy.quality, policy.max_distance, policy.disagreement)
+    return 1 + sum(asked is not None for asked in beside)
+
+
+def of_refusals(policy: Policy, analysis: Analysis, refused: Window, seen: Seen) -> Judgement | None:
+    """What the open window and those before it say of what the challenger refuses."""
+    return refusals.judge(
+        refusals.added(analysis.refused, refused, over=False),
+        tests=_tests(policy),
+        rivals=policy.rivals,
+        by_users=policy.divides_users,
+        inputs=seen.inputs,
+        said=seen.refused,
+    )
 
 
 def _champion_is_down(policy: Policy, state: State, observed: Observed) -> bool:

@@ -28,6 +28,7 @@ from noria_operator.domain.verdict import (
     decide,
     step,
 )
+from noria_serving.contract import WHY_IN_WORDS
 
 MEASURE: Final = "refusals"
 CAUTION: Final = 10
@@ -80,21 +81,33 @@ def other_inputs(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> 
     return ", ".join(told[:TOLD]) + (f" and {len(told) - TOLD} more" if len(told) > TOLD else "")
 
 
+def most(times: Mapping[str, int]) -> str:
+    """What servers say most of requests that they refuse, by how often they said each (`contract.Why`); empty
+    where they said nothing that is known here.
+    """
+    known = {why: times.get(why, 0) for why in WHY_IN_WORDS}
+    why = max(known, key=lambda one: known[one])
+    total = sum(known.values())
+    return f"{WHY_IN_WORDS[why]} ({known[why]} of {total} times)" if known[why] else ""
+
+
 def _spelled(tensors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {one["name"]: f"{one['datatype']} {one.get('shape', [])}" for one in tensors}
 
 
 def judge(
-    evidence: Evidence, *, tests: int, rivals: int, by_users: bool, inputs: str = ""
+    evidence: Evidence, *, tests: int, rivals: int, by_users: bool, inputs: str = "", said: str = ""
 ) -> Judgement | None:
     """Fail or Hold, or None where nothing speaks against the challenger.
 
     `tests` and `rivals` are the measures and challengers that share the false alarms; `by_users` whether
-    users are divided, not requests; `inputs` how its inputs are others than the champion's, which explains.
+    users are divided, not requests; `inputs` how its inputs are others than the champion's, `said` what its
+    servers say most: both explain.
     """
     judged = decide(evidence, _ANY_SHARE, of=_COMPARISON, measures=CAUTION * tests, rivals=rivals)
-    if inputs:
-        judged = replace(judged, message=f"{judged.message}; of its inputs {inputs}")
+    told = f"; its servers say most that {said}" if said else ""
+    told += f"; of its inputs {inputs}" if inputs else ""
+    judged = replace(judged, message=f"{judged.message}{told}")
     if by_users and evidence.challenger.errors < ALL_ALONG * evidence.challenger.requests:
         return None
     if judged.verdict is Verdict.FAIL:

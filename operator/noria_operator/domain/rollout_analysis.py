@@ -14,8 +14,8 @@ from datetime import datetime
 from noria_operator.domain import divisions, latency, refusals
 from noria_operator.domain.analysis import Analysis, Said, Slowness
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.measures import added, judge, measured
-from noria_operator.domain.rollout_observed import Observed
+from noria_operator.domain.measures import added, judge, measured, of_refusals
+from noria_operator.domain.rollout_observed import Observed, Seen
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.stretches import learnt, shares, turned
@@ -60,6 +60,15 @@ def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Rea
     )
     division = divisions.named(state) if policy.compares and state.reach.any else ""
     return Reading(observed, window, refused, slow, judgement, division)
+
+
+def refuses(policy: Policy, state: State, counts: Marks | None) -> bool:
+    """Whether it speaks against the challenger what it refuses, so that its servers are worth asking why."""
+    analysis = state.analysis
+    if analysis is None or not state.reach.any:
+        return False
+    _, refused = refusals.apart(_since(state, analysis.marks, counts))
+    return of_refusals(policy, analysis, refused, Seen()) is not None
 
 
 def _slow(seen: Slowness, observed: Observed) -> Marks | None:

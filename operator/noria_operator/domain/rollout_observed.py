@@ -43,13 +43,15 @@ class InForce:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What model servers (None: not read) and sources of queries say of one challenger; `paired` are its and
-    the champion's answers to the same requests, `inputs` tells how it takes others than the champion.
+    the champion's answers to the same requests, `inputs` tells how it takes others than the champion,
+    `refused` what its servers say most of what they refuse.
     """
 
     counted: Counted | None = None
     queries: Mapping[str, Asked] = field(default_factory=dict)
     paired: Paired | None = None
     inputs: str = ""
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from noria_operator.evidence.heard import Heard, Reading
 from noria_operator.evidence.totals import Totals
 from noria_operator.evidence.windows import Document, Window
 from noria_operator.recent import Recent
-from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT, REFERENCE_PATH
+from noria_serving.contract import COUNTERS_PATH, COUNTERS_PORT, REFERENCE_PATH, Why
 
 Json = dict[str, Any]
 Place = tuple[str, str, float]
@@ -208,6 +208,12 @@ class CounterReader:
             if document is not None
         }
 
+    async def refused(self, pods: Iterable[Json]) -> dict[str, int]:
+        """Inference requests that these pods refused since their processes began, by why (`contract.Why`)."""
+        documents = await asyncio.gather(*(self._read(pod, self._of(pod)) for pod in pods))
+        told = [_refused(document) for document in documents if document is not None]
+        return {why: sum(each[why] for each in told) for why in Why}
+
     def problem(self, namespace: str, deployment: str, since: datetime) -> str:
         """Why the counts of a window cannot be read: pods that do not answer are in the log."""
         return ""
@@ -332,7 +338,15 @@ class CounterReader:
 def _answered(document: Document) -> Counts:
     counts = opened(document.counts)
     numbers = {name: sum(counts.get(f"requests/{document.version}/{name}", ())) for name in _OUTCOMES}
-    return Counts(sum(numbers.values()), numbers["server_error"], numbers["client_error"])
+    # As Envoy's are counted: who had no answer in time is not at fault.
+    unanswered = _refused(document)[Why.UNANSWERED]
+    errors, refused = numbers["server_error"] + unanswered, numbers["client_error"] - unanswered
+    return Counts(sum(numbers.values()), errors, refused)
+
+
+def _refused(document: Document) -> dict[str, int]:
+    counts = opened(document.counts)
+    return {why: sum(counts.get(f"refused/{document.version}/{why}", ())) for why in Why}
 
 
 def _ready(pods: Iterable[Json], uids: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from noria_serving.contract import Why
 from noria_serving.counters.binning import Called, Numbers, Texts
 from noria_serving.counters.duplicates import Duplicates
 from noria_serving.counters.slices import Sliced
@@ -66,6 +67,7 @@ class Recorder:
         self._embeds = any(bins.projection is not None for bins in reference.features)
         self._requests = [0] * len(REQUESTS)
         self._malformed = 0
+        self._refused = dict.fromkeys(Why, 0)
         self._bytes = 0
         self._full = False
         self._waiting = Waiting(reference)
@@ -104,10 +106,12 @@ class Recorder:
         self._bytes += size
         return self._bytes < FOLD_BYTES
 
-    def refused(self, status: int, *, in_order: bool = False) -> None:
+    def refused(self, status: int, why: Why = Why.FORM, *, in_order: bool = False) -> None:
         """An inference request that got an error, though what it holds is `in_order`."""
         self._requests[2 if status >= 500 else 1] += 1
         self._malformed += status == 400 and not in_order
+        if status < 500:
+            self._refused[why] += 1
 
     def fold(self) -> None:
         """Bring the state up to date."""
@@ -116,6 +120,7 @@ class Recorder:
         self._requests[0] += self._waiting.requests
         vector[: len(REQUESTS)] = self._requests
         vector[self.state.malformed] = self._malformed
+        vector[self.state.refused : self.state.refused + len(Why)] = [*self._refused.values()]
         vector[self.state.called : self.state.called + len(self._calls)] = self._calls
         if not self._waiting.rows:
             self._vectors.fold(vector)  # nothing to count, but there is room again

@@ -25,6 +25,7 @@ from noria_serving.contract import (
     SLICE_GROUPS,
     SLICE_SCORES,
     SLICINGS,
+    Why,
     slice_score,
 )
 from noria_serving.counters.grid import grid_of
@@ -60,7 +61,9 @@ class State:
         self.predictions = len(REQUESTS)
         self.malformed = self.predictions + 1
         """Requests that got a 400, which are client errors as well."""
-        self.duplicates = self.malformed + 1
+        self.refused = self.malformed + 1
+        """Client errors by why."""
+        self.duplicates = self.refused + len(Why)
         self.feedback = self.duplicates + len(DUPLICATES)
         self.delay = self.feedback + len(FEEDBACK)
         self.prediction = self.delay + 2 + len(DELAY_BOUNDS)
@@ -184,6 +187,7 @@ class State:
         return {
             "requests": _named(REQUESTS, numbers, self.requests),
             "predictions": numbers[self.predictions],
+            "refused": _named(map(str, Why), numbers, self.refused),
             "malformed": numbers[self.malformed],
             "duplicates": _named(DUPLICATES, numbers, self.duplicates),
             "features": {

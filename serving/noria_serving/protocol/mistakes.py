@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from noria_serving.contract import Why
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array
 from noria_serving.signature import DATATYPES, Tensor
@@ -59,7 +60,8 @@ def unknown(what: str, name: object, known: Sequence[str]) -> RequestError:
     has = f"the model {_VERBS[what]} {list(known)}"
     if type(name) is not str:
         return RequestError(f"each {what} needs its `name` as a string, not {shown(name)}; {has}")
-    return RequestError(f"unknown {what} {name!r:.100}: {has}")
+    why = Why.INPUTS if what == "input" else Why.FORM
+    return RequestError(f"unknown {what} {name!r:.100}: {has}", why=why)
 
 
 def no_object(what: str, entries: Sequence[Any], known: Sequence[str]) -> RequestError:
@@ -73,7 +75,8 @@ def bad_shape(shape: object, tensor: Tensor) -> RequestError:
     """A shape that is none."""
     return RequestError(
         f"input {tensor.name!r}: `shape` must be a list of whole numbers from 0 to 2^31-1 that fits "
-        f"{list(tensor.shape)}, not {shown(shape)}"
+        f"{list(tensor.shape)}, not {shown(shape)}",
+        why=Why.SHAPE,
     )
 
 
@@ -83,7 +86,8 @@ def wrong_element(
     """An element of another kind than the datatype says."""
     came = kind_of(value) if isinstance(value, dict | list | None) else f"{kind_of(value)}, {shown(value)},"
     where = place(index, shape)
-    return RequestError(f"input {tensor.name!r} is {datatype} but its data holds {came} at {where}")
+    said = f"input {tensor.name!r} is {datatype} but its data holds {came} at {where}"
+    return RequestError(said, why=Why.VALUE)
 
 
 def place(index: int, shape: Sequence[int]) -> list[int]:
@@ -105,7 +109,8 @@ def lost(array: Array, places: Array, datatype: str, tensor: Tensor) -> RequestE
 def out_of_range(value: float, datatype: str, tensor: Tensor) -> RequestError:
     """A number that has no place in the datatype."""
     return RequestError(
-        f"input {tensor.name!r} holds {value!r:.40}, which is outside the range of {datatype}"
+        f"input {tensor.name!r} holds {value!r:.40}, which is outside the range of {datatype}",
+        why=Why.VALUE,
     )
 
 
@@ -114,7 +119,8 @@ def ragged(rows: Sequence[Any], shape: Sequence[int], name: str) -> RequestError
     sizes = (f"a list of {len(row)}" if type(row) is list else kind_of(row) for row in rows)
     unlike = next((pair for pair in pairwise(sizes) if pair[0] != pair[1]), None)
     came = f"{unlike[1]} stands beside {unlike[0]}" if unlike else "it is nested deeper than that"
-    return RequestError(f"input {name!r}: nested `data` is ragged: shape says {list(shape)}, {came}")
+    said = f"input {name!r}: nested `data` is ragged: shape says {list(shape)}, {came}"
+    return RequestError(said, why=Why.SHAPE)
 
 
 def no_json(body: bytes | memoryview, error: ValueError) -> RequestError:

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from noria_serving.contract import Why
 from noria_serving.protocol import mistakes
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array
@@ -70,10 +71,11 @@ def collect(
         if tensor is None:
             raise mistakes.unknown("input", name, names_of(tensors))
         if tensor.name in arrays:
-            raise RequestError(f"input {name!r} is given twice")
+            raise RequestError(f"input {name!r} is given twice", why=Why.INPUTS)
         arrays[tensor.name] = decode(entry, tensor)
     if len(arrays) != len(by_name):
-        raise RequestError(f"missing inputs: {[name for name in by_name if name not in arrays][:20]}")
+        missing = [name for name in by_name if name not in arrays][:20]
+        raise RequestError(f"missing inputs: {missing}", why=Why.INPUTS)
     return arrays
 
 
@@ -195,7 +197,9 @@ def check_datatype(datatype: object, tensor: Tensor) -> str:
         else (datatype in _INTEGERS and tensor.datatype in _INTEGERS)
     )
     if not fits:
-        raise RequestError(f"input {tensor.name!r} must be {tensor.datatype}, not {datatype}")
+        raise RequestError(
+            f"input {tensor.name!r} must be {tensor.datatype}, not {datatype}", why=Why.DATATYPE
+        )
     return datatype
 
 
@@ -206,9 +210,11 @@ def check_shape(shape: object, tensor: Tensor) -> list[int]:
     expected = tensor.shape
     full = [*shape, 1] if len(shape) == 1 and expected[1:] == (1,) else shape
     if len(full) != len(expected) or not all(map(_fits, expected, full)):
-        raise RequestError(f"input {tensor.name!r}: shape must be {list(expected)}, not {shape[:FEW]!r:.100}")
+        raise RequestError(
+            f"input {tensor.name!r}: shape must be {list(expected)}, not {shape[:FEW]!r:.100}", why=Why.SHAPE
+        )
     if full[0] == 0:
-        raise RequestError(f"input {tensor.name!r} has no rows")
+        raise RequestError(f"input {tensor.name!r} has no rows", why=Why.SHAPE)
     return shape
 
 

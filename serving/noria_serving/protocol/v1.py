@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from noria_serving.columns import Row
+from noria_serving.contract import Why
 from noria_serving.protocol import single
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
@@ -80,7 +81,8 @@ def _columns(instances: list[Any], signature: Signature) -> list[list[Any]]:
             if row.keys() != known:
                 raise RequestError(
                     f"instance {number}: missing inputs {sorted(known - row.keys())[:20]}, "
-                    f"unknown {sorted(row.keys() - known)[:20]}"
+                    f"unknown {sorted(row.keys() - known)[:20]}",
+                    why=Why.INPUTS,
                 )
             values = [row[name] for name in names]
         elif type(row) is list and len(row) == len(names):
@@ -88,7 +90,8 @@ def _columns(instances: list[Any], signature: Signature) -> list[list[Any]]:
         else:
             raise RequestError(
                 f"instance {number} must be an object, or a list of {len(names)} values, for {names[:20]}; "
-                f"it is {kind_of(row)}"
+                f"it is {kind_of(row)}",
+                why=Why.INPUTS,
             )
         for column, value in zip(columns, values, strict=True):
             column.append(value)

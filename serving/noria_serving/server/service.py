@@ -154,7 +154,7 @@ class Service:
             until = self._until(time.monotonic() if arrived is None else arrived, deadline, request.deadline)
             late = until is not None and time.monotonic() >= until  # its client has just given it up, too
             self.admission.refused[Refusal.DEADLINE if late else Refusal.GONE] += 1
-            self.recorder.refused(TOO_LATE if late else CLIENT_GONE)
+            self.recorder.refused(TOO_LATE if late else CLIENT_GONE, contract.Why.UNANSWERED)
             raise
         finally:
             self.in_flight -= 1
@@ -201,10 +201,10 @@ class Service:
         # The client is told what explains it, and could fill the log.
         strange = unlike_training(self.loaded.reference, request.inputs)
         if strange is not None:
-            return RequestError(f"{strange}; the model {what}")
+            return RequestError(f"{strange}; the model {what}", why=contract.Why.STRANGE)
         new = await self._explained(request, until)
         if new is not None:
-            return Unanswered(f"{new}; the model {what}")
+            return Unanswered(f"{new}; the model {what}", why=contract.Why.STRANGE)
         log.warning("model failed", exc_info=error)
         self._prove_soon()
         return RequestError(f"the model {what}", status=500)
@@ -244,7 +244,7 @@ class Service:
 
     def refuse(self, error: RequestError) -> None:
         """Count a request that gets this error, and let the error name the version."""
-        self.recorder.refused(error.status, in_order=isinstance(error, Unanswered))
+        self.recorder.refused(error.status, error.why, in_order=isinstance(error, Unanswered))
         if not any(name == VERSION_HEADER for name, _ in error.headers):
             error.headers = [*error.headers, named(self.settings)]
 

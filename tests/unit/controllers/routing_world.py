@@ -7,6 +7,7 @@ gateway takes every route that it is given, at once.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -107,6 +108,9 @@ class Servers:
             pod["metadata"]["uid"]: self.counted.get(pod["metadata"]["labels"]["noria.dev/version"], Counts())
             for pod in pods
         }
+
+    async def refused(self, pods: Iterable[Json]) -> dict[str, int]:
+        return {}
 
 
 class World:

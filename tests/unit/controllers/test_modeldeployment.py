@@ -25,7 +25,7 @@ from tests.unit.controllers.serving_api import (
     settle,
     started,
 )
-from tests.unit.controllers.training_api import Crash, as_sent, minutes
+from tests.unit.controllers.training_api import Crash, Servers, as_sent, minutes
 
 from noria_operator.api import names
 from noria_operator.controllers import modeldeployment, routing_envoy
@@ -138,9 +138,12 @@ async def test_a_version_that_refuses_all_for_want_of_an_input_is_rejected_with_
     for one in api.status["traffic"]:
         refused = Counts(500, refused=500) if one["name"] == loser else Counts(500)
         routers.counted[one["name"]] = routers.counted.get(one["name"], Counts()) + refused
-    await settle(api, routers, tmp_path)
+    await settle(api, routers, tmp_path, servers=Servers(why={"inputs": 480}))
     assert stable(api) == "flights-1"
-    assert api.status["rejected"][0]["reason"].endswith("; of its inputs c is new")
+    told = (
+        "its servers say most that inputs are missing or unknown (480 of 480 times); of its inputs c is new"
+    )
+    assert api.status["rejected"][0]["reason"].endswith(told)
 
 
 async def test_the_pods_of_a_version_are_asked_for_by_one_write_in_their_number(tmp_path: Path) -> None:

@@ -200,6 +200,11 @@ class Servers:
     weeks: tuple[Totals, ...] | None = None
     remembers: bool = False
     looked_back: list[Any] = field(default_factory=list)
+    why: dict[str, int] = field(default_factory=dict)
+    """What they say of requests that they refuse."""
+
+    async def refused(self, pods: Any) -> dict[str, int]:
+        return self.why if [*pods] else {}
 
     async def earlier(
         self, namespace: str, deployment: str, *, windows: Any, asker: str

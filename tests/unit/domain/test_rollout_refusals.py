@@ -202,8 +202,16 @@ def test_inputs_that_the_champion_does_not_take_are_named(
     assert refusals.other_inputs(version(**old), version(**new)) == said
 
 
-def test_a_refusal_is_explained_by_inputs_that_are_others() -> None:
+def test_a_refusal_is_explained_by_inputs_that_are_others_and_by_what_servers_say_most() -> None:
     evidence = refusals.added(Evidence(), Window(Counts(900, 0), Counts(100, 100)))
-    judged = refusals.judge(evidence, tests=1, rivals=1, by_users=False, inputs="b is new")
+    said = refusals.most({"inputs": 80, "shape": 15, "unanswered": 300, "of a later release": 500})
+    judged = refusals.judge(evidence, tests=1, rivals=1, by_users=False, inputs="b is new", said=said)
     assert judged is not None
-    assert judged.message.endswith("; of its inputs b is new")
+    assert judged.message.endswith(
+        "; its servers say most that inputs are missing or unknown (80 of 95 times); of its inputs b is new"
+    )
+
+
+@pytest.mark.parametrize("times", [{}, {"unanswered": 7}, {"inputs": 0}])
+def test_servers_that_say_nothing_of_refusals_are_not_quoted(times: dict[str, int]) -> None:
+    assert refusals.most(times) == ""

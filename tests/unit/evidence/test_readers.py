@@ -188,12 +188,23 @@ async def test_servers_tell_how_many_requests_they_answered_and_how_many_badly()
         head = {"schema": "noria.counters/v1", "version": "m-1", "process": "a"}
         return web.json_response({**head, "started": 1.0, "from": 1.0, "at": 2.0, "requests": requests})
 
+    async def why(_: web.Request) -> web.Response:
+        requests = {"ok": 90, "client_error": 7, "server_error": 3}
+        refused = {"unanswered": 5, "inputs": 2}
+        head = {"schema": "noria.counters/v1", "version": "m-1", "process": "a", "refused": refused}
+        return web.json_response({**head, "started": 1.0, "from": 1.0, "at": 2.0, "requests": requests})
+
     async def broken(_: web.Request) -> web.Response:
         return web.Response(status=500)
 
-    async with pods(counts, broken) as port:
+    async with pods(counts, broken, why) as port:
         reader = CounterReader(port=port)
-        assert await reader.answered([pod(1), pod(2), pod(3)]) == {"pod-1": Counts(100, 3, 7)}
+        assert await reader.answered([pod(1), pod(2), pod(3), pod(4)]) == {
+            "pod-1": Counts(100, 3, 7),  # of an earlier release
+            "pod-3": Counts(100, 8, 2),
+        }
+        said = await reader.refused([pod(1), pod(2), pod(3), pod(3)])
+        assert {why: times for why, times in said.items() if times} == {"unanswered": 10, "inputs": 4}
         await reader.close()
 
 

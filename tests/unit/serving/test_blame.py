@@ -162,6 +162,7 @@ async def test_values_that_the_model_has_no_answer_to_are_no_broken_data(loaded:
     service.recorder.fold()
     totals = service.recorder.state.as_json(service.recorder.state.vector)
     assert (totals["requests"]["client_error"], totals["malformed"]) == (3, 2)
+    assert (totals["refused"]["strange"], totals["refused"]["value"]) == (2, 1)
     service.close()
 
 

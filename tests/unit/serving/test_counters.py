@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_serving import reference, signature
+from noria_serving.contract import Why
 from noria_serving.counters.duplicates import DIFFERENT, LOOKED_AT, Duplicates
 from noria_serving.counters.recorder import FOLD_ROWS, MOST_ROWS, Recorder
 from noria_serving.counters.ring import Ring
@@ -181,11 +182,12 @@ def test_a_full_recorder_asks_to_be_folded(loaded: Loaded) -> None:
 def test_counters_name_what_was_beside_the_bins(loaded_frame: Loaded) -> None:
     recorder = Recorder(loaded_frame.reference)
     recorder.answered(arrays([(100.0, 30, "ZZ"), (float("nan"), -3, "")]), np.array([0.1, 0.9]))
-    for status in (400, 429, 500):
-        recorder.refused(status)
+    for status, why in ((400, Why.SHAPE), (429, Why.UNANSWERED), (500, Why.FORM)):
+        recorder.refused(status, why)
     counts(recorder)
     totals = recorder.state.as_json(recorder.state.vector)
     assert totals["requests"] == {"ok": 1, "client_error": 2, "server_error": 1}
+    assert {why: times for why, times in totals["refused"].items() if times} == {"unanswered": 1, "shape": 1}
     assert totals["malformed"] == 1
     assert totals["features"]["distance"]["high"] == totals["features"]["distance"]["missing"] == 1
     assert totals["features"]["hour"]["high"] == totals["features"]["hour"]["low"] == 1

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import uvicorn
 
+from noria_serving.contract import Why
 from noria_serving.counters import recorder
 from noria_serving.limits import Limits
 from noria_serving.model.loaded import Loaded
@@ -261,6 +262,7 @@ async def test_a_client_that_leaves_gives_its_place_to_another(loaded: Loaded, g
     with pytest.raises(asyncio.CancelledError):
         await tasks[1]
     assert (service.admission.waiting, service.admission.refused["client_gone"]) == (1, 1)
+    assert service.recorder._refused[Why.UNANSWERED] == 1
     tasks.append(asyncio.create_task(service.infer(request())))
     await until_waiting(service, 2)
     gate.open.set()

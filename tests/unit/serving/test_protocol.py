@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noria_serving.contract import Why
 from noria_serving.protocol import v1
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.tensors import decode_tensor, encode_tensor
@@ -121,6 +122,32 @@ def test_bad_input_is_refused_with_a_sentence_that_says_what_is_wrong(case: str)
         decode(content, MATRIX)
     assert caught.value.status == 400
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        *((case, Why.FORM) for case in ("not JSON", "no inputs", "no data", "unknown output")),
+        *((case, Why.INPUTS) for case in ("unknown input", "given twice")),
+        ("wrong datatype", Why.DATATYPE),
+        *((case, Why.SHAPE) for case in ("no shape", "wrong width", "no rows", "ragged")),
+        *((case, Why.VALUE) for case in ("text in numbers", "beyond FP32")),
+    ],
+)
+def test_bad_input_is_counted_by_what_is_wrong_whatever_a_client_sent(case: str, why: Why) -> None:
+    with pytest.raises(RequestError) as caught:
+        decode(BAD[case][0], MATRIX)
+    assert caught.value.why is why
+
+
+def test_inputs_that_are_missing_are_counted_as_that_and_a_full_line_as_nobodys_fault() -> None:
+    with pytest.raises(RequestError) as caught:
+        decode(body({"inputs": [{"name": "n", "shape": [1], "datatype": "INT64", "data": [1]}]}), COLUMNS)
+    assert caught.value.why is Why.INPUTS
+    with pytest.raises(RequestError) as caught:
+        v1.decode(b'{"instances": [{"n": 1}]}', COLUMNS)
+    assert caught.value.why is Why.INPUTS
+    assert RequestError("too many", status=429).why is Why.UNANSWERED
 
 
 @pytest.mark.parametrize(
