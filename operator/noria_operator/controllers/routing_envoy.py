@@ -86,3 +86,7 @@ async def active(ctx: Context, obj: Json, left: Collection[Revision]) -> Mapping
     namespace = obj["metadata"]["namespace"]
     clusters = {one.name for one in left}
     return await ctx.router.active(namespace, router.pods(ctx.store, namespace), clusters) or {}
+
+
+under_way = active
+"""The same question."""

@@ -54,6 +54,8 @@ active = routing.still_asked
 """A gateway that is slower than `settle` sends by the old weights."""
 timings = routing.untold
 """`analysis.latency` is refused."""
+under_way = routing.untold
+"""Servers count a request once it is answered."""
 
 
 def read_back(ctx: Context, obj: Json) -> timedelta:

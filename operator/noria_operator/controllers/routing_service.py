@@ -37,6 +37,8 @@ counts = routing.server_counts
 """Nobody but the servers sees a request."""
 timings = routing.untold
 """`analysis.latency` is refused."""
+under_way = routing.untold
+"""Servers count a request once it is answered."""
 
 
 def read_back(_: Context, __: Json) -> timedelta:

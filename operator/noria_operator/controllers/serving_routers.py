@@ -13,6 +13,8 @@ from typing import Any
 
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Counters, Routing, Timings
+from noria_operator.domain.rollout_analysis import untimed
+from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Revision, State
@@ -30,6 +32,7 @@ class Told:
     counts: Counters | None = None
     timings: Timings | None = None
     active: Mapping[str, int] | None = field(default_factory=dict)
+    under_way: Mapping[str, int] | None = None
 
 
 async def told(
@@ -44,6 +47,7 @@ async def told(
             _counts(ctx, obj, state, routing),
             _timings(ctx, obj, policy, state, routing),
             routing.active(ctx, obj, [share.target for share in left(state)]),
+            _under_way(ctx, obj, policy, state, routing),
         )
     )
 
@@ -75,6 +79,16 @@ async def _timings(ctx: Context, obj: Json, policy: Policy, state: State, routin
     if not arms or policy.latency is None or state.analysis is None:
         return None
     return await routing.timings(ctx, obj, arms)
+
+
+async def _under_way(
+    ctx: Context, obj: Json, policy: Policy, state: State, routing: Routing
+) -> Mapping[str, int] | None:
+    """Requests that both arms have not answered, read only while none can have timed out."""
+    arms = _arms(state)
+    if not arms or not any(untimed(policy, mine, ctx.clock.now()) for mine in seats(state)):
+        return None
+    return await routing.under_way(ctx, obj, arms)
 
 
 def _arms(state: State) -> tuple[Revision, ...]:

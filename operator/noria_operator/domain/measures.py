@@ -42,9 +42,10 @@ def judge(
     refused: Window,
     slow: Window,
     long_enough: bool,
+    unanswered: int = 0,
 ) -> Judgement:
     """All measures; `window`, `refused` and `slow` are what the open window has of errors, of refusals and of
-    slow answers, `long_enough` whether `minDuration` is over.
+    slow answers, `long_enough` whether `minDuration` is over, `unanswered` as `decide` has it.
     """
     analysis, seen = state.analysis or Analysis(), observed.of(state.candidate)
     tests = _tests(policy)
@@ -54,6 +55,7 @@ def judge(
             policy.tolerated,
             readable=observed.counts is not None,
             floors_met=long_enough,
+            unanswered=unanswered,
             measures=tests,
             rivals=policy.rivals,
             alone=_champion_is_down(policy, state, observed),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from math import log
 
 from noria_operator.domain import divisions, latency, refusals
 from noria_operator.domain.analysis import Analysis, Said, Slowness
@@ -19,7 +20,7 @@ from noria_operator.domain.rollout_observed import Observed, Seen
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
 from noria_operator.domain.stretches import learnt, shares, turned
-from noria_operator.domain.verdict import Judgement, Window
+from noria_operator.domain.verdict import SUSPECT_AT, Counts, Evidence, Judgement, Window, step
 from noria_operator.domain.windows import Marks, lately, mark, merge, since
 
 
@@ -56,10 +57,43 @@ def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Rea
             slow = _since(state, analysis.latency.marks, _slow(analysis.latency, observed))
     long_enough = now - analysis.since >= policy.min_duration
     judgement = judge(
-        policy, state, observed, window=window, refused=refused, slow=slow, long_enough=long_enough
+        policy,
+        state,
+        observed,
+        window=window,
+        refused=refused,
+        slow=slow,
+        long_enough=long_enough,
+        unanswered=_unanswered(state, observed) if untimed(policy, state, now) else 0,
     )
     division = divisions.named(state) if policy.compares and state.reach.any else ""
     return Reading(observed, window, refused, slow, judgement, division)
+
+
+def untimed(policy: Policy, state: State, now: datetime) -> bool:
+    """Whether what hangs since the challenger got the weight of now can be no error yet: none of it has timed
+    out, and been seen.
+    """
+    analysis = state.analysis
+    if analysis is None or analysis.since is None:
+        return False
+    began = max([analysis.since, *(one.at for one in analysis.turns)])
+    return now < began + policy.timeout + policy.interval
+
+
+def _unanswered(state: State, observed: Observed) -> int:
+    """Requests under way to the challenger, where these are more than those to the champion explain; 0 where
+    they are not, or headers decide who gets what.
+    """
+    reach = state.reach
+    if state.stable is None or state.candidate is None or reach.match or not reach.any:
+        return 0
+    theirs, mine = (observed.under_way.get(one.name, 0) for one in (state.stable, state.candidate.target))
+    asked = Window(
+        Counts(state.weight(state.stable.name), theirs),
+        Counts(reach.weight or reach.mirror, mine),
+    )
+    return mine if step(Evidence(), asked, over=False).log_e_harm >= log(SUSPECT_AT) else 0
 
 
 def refuses(policy: Policy, state: State, counts: Marks | None) -> bool:

@@ -75,6 +75,9 @@ class Observed:
     commands: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
     present: Mapping[str, int] = field(default_factory=dict)
+    under_way: Mapping[str, int] = field(default_factory=dict)
+    """Requests that champion and challengers have not answered; nothing where nobody counts them, and where
+    it does not matter any more."""
     active: Mapping[str, int] | None = None
     obstacle: str = ""
     restorable: frozenset[str] = frozenset()

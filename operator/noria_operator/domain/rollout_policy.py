@@ -89,6 +89,8 @@ class Policy:
     disagreement: DisagreementPolicy | None = None
     queries: tuple[QueryPolicy, ...] = ()
     interval: timedelta = timedelta(seconds=10)
+    timeout: timedelta = timedelta(seconds=30)
+    """How long a request may take before it counts as an error."""
     min_duration: timedelta = timedelta()
     max_hold: timedelta = timedelta(hours=1)
     abort_on_max_hold: bool = False

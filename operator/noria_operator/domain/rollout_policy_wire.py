@@ -47,6 +47,7 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         disagreement=_disagreement(analysis.disagreement) if analysis.disagreement else None,
         queries=tuple(map(_query, analysis.queries)),
         interval=analysis.interval,
+        timeout=spec.router.timeout,
         min_duration=analysis.min_duration,
         max_hold=analysis.max_hold,
         abort_on_max_hold=analysis.on_max_hold == "Abort",

@@ -275,6 +275,7 @@ def decide(
     *,
     readable: bool = True,
     floors_met: bool = True,
+    unanswered: int = 0,
     of: Comparison = ERRORS,
     measures: int = 1,
     rivals: int = 1,
@@ -284,10 +285,11 @@ def decide(
     found.
 
     `tolerated` is a share strictly between 0 and 1 (of errors: an error rate); `readable` whether the last
-    counts arrived; `floors_met` whether the least time that a user asked for has passed; `measures` how many
-    tests share the false alarms; `rivals` how many challengers are judged at once, so that they share both
-    the false alarms and the false passes; `alone` whether there is no champion to compare with, because none
-    of its pods is ready.
+    counts arrived; `floors_met` whether the least time that a user asked for has passed; `unanswered` how
+    many requests it has not answered, where these are more than its share; `measures` how many tests share
+    the false alarms; `rivals` how many challengers are judged at once, so that they share both the false
+    alarms and the false passes; `alone` whether there is no champion to compare with, because none of its
+    pods is ready.
     """
     # A champion that broke down fails in one long cluster, which is not how errors of a challenger come.
     clustered = of.clustered and not alone
@@ -326,6 +328,11 @@ def decide(
             f"not enough evidence yet, e {_e(max(ok, absolute))} of {enough:.0f}{_as_one(per_cause, of)}",
         ),
         (not floors_met, Verdict.HOLD, "enough evidence, waiting for analysis.minDuration"),
+        (
+            unanswered > 0,
+            Verdict.HOLD,
+            f"enough evidence, but {unanswered} requests wait for its answer, more than its share of them",
+        ),
         (
             uncompared,
             Verdict.PASS,

@@ -146,6 +146,22 @@ async def test_a_version_that_refuses_all_for_want_of_an_input_is_rejected_with_
     assert api.status["rejected"][0]["reason"].endswith(told)
 
 
+async def test_nobody_is_promoted_while_his_requests_hang_until_they_would_have_timed_out(
+    tmp_path: Path,
+) -> None:
+    api, routers = await canary(tmp_path)
+    loser = api.status["candidate"]["name"]
+    routers.busy = {loser: 300}
+    api.clock.time += minutes(0.5)
+    count(api, routers)
+    await settle(api, routers, tmp_path)
+    assert stable(api) == "flights-1"
+    assert "300 requests wait for its answer" in api.status["analysis"]["message"]
+    api.clock.time += minutes(1)
+    await settle(api, routers, tmp_path)
+    assert stable(api) == "flights-2", "what takes longer is an error, and none was seen"
+
+
 async def test_the_pods_of_a_version_are_asked_for_by_one_write_in_their_number(tmp_path: Path) -> None:
     api, _ = await canary(tmp_path)
     for name in servers(api):

@@ -66,6 +66,8 @@ class World:
         self.slow = False
         self.active: dict[str, int] | None = None
         """Requests that are not answered yet; None where nobody counts them."""
+        self.under_way: dict[str, int] = {}
+        """The same of those that get more."""
         self.records: set[str] = set()
         """Names of the records of pods."""
         self.routers: list[dict[str, int]] = [{} for _ in range(routers)]
@@ -187,6 +189,7 @@ class World:
             commands=dict(self.commands),
             problems=dict(self.problems),
             active=self.active if self.active is None else dict(self.active),
+            under_way=dict(self.under_way),
             present=Counter(self.pods) + Counter(self.ending),
             restorable=frozenset(
                 one.name
