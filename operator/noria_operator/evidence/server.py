@@ -199,14 +199,17 @@ class CounterReader:
         return Look(())
 
     async def answered(self, pods: Iterable[Json]) -> dict[str, Counts]:
-        """Inference requests and errors of each pod that could be read, by uid, since its process began."""
+        """Inference requests and errors of each pod that could be read, by uid, since its process began; and
+        under `UID.lost` one for each process that ended before it, with what that had in flight.
+        """
         read = list(pods)
         documents = await asyncio.gather(*(self._read(pod, self._of(pod)) for pod in read))
-        return {
-            pod["metadata"]["uid"]: _answered(document)
-            for pod, document in zip(read, documents, strict=True)
-            if document is not None
-        }
+        found = {}
+        for pod, document in zip(read, documents, strict=True):
+            if document is not None:
+                uid = pod["metadata"]["uid"]
+                found |= {uid: _answered(document), f"{uid}.lost": _lost(pod, document)}
+        return found
 
     async def refused(self, pods: Iterable[Json]) -> dict[str, int]:
         """Inference requests that these pods refused since their processes began, by why (`contract.Why`)."""
@@ -342,6 +345,13 @@ def _answered(document: Document) -> Counts:
     unanswered = _refused(document)[Why.UNANSWERED]
     errors, refused = numbers["server_error"] + unanswered, numbers["client_error"] - unanswered
     return Counts(sum(numbers.values()), errors, refused)
+
+
+def _lost(pod: Json, document: Document) -> Counts:
+    """One request at least for each process that died, by itself or with its container."""
+    containers = pod.get("status", {}).get("containerStatuses") or ()
+    died = document.restarts + sum(one.get("restartCount", 0) for one in containers)
+    return Counts(died, died)
 
 
 def _refused(document: Document) -> dict[str, int]:

@@ -37,7 +37,9 @@ from noria_serving.contract import (
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One answer of a model server; times are Unix seconds, `origin` is where its counts begin."""
+    """One answer of a model server; times are Unix seconds, `origin` is where its counts begin. `restarts`
+    are processes that died before this one, in the same container.
+    """
 
     process: str
     version: str
@@ -45,6 +47,7 @@ class Document:
     origin: float
     at: float
     counts: Vector
+    restarts: int = 0
 
 
 def parse(body: Any) -> Document | None:
@@ -54,7 +57,8 @@ def parse(body: Any) -> Document | None:
     try:
         counts = counts_of(body)
         times = float(body["started"]), float(body["from"]), float(body["at"])
-        return Document(str(body["process"]), str(body["version"]), *times, counts)
+        restarts = int(body.get("restarts", 0))
+        return Document(str(body["process"]), str(body["version"]), *times, counts, restarts)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         return None
 

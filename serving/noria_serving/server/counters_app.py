@@ -67,7 +67,7 @@ class CountersApp:
         service = self._service(query.get("model"), query.get("version"))
         now = self._clock()
         service.ring.keep(begun)
-        body = render(_document(service, when, now))
+        body = render({**_document(service, when, now), "restarts": self._models.restarts})
         if when is None:
             # Whoever reads may begin a window here, and ask for it again when it has forgotten this answer.
             service.ring.take(service.recorder.state.vector, now)

@@ -202,9 +202,25 @@ async def test_servers_tell_how_many_requests_they_answered_and_how_many_badly()
         assert await reader.answered([pod(1), pod(2), pod(3), pod(4)]) == {
             "pod-1": Counts(100, 3, 7),  # of an earlier release
             "pod-3": Counts(100, 8, 2),
+            **dict.fromkeys(("pod-1.lost", "pod-3.lost"), Counts()),
         }
         said = await reader.refused([pod(1), pod(2), pod(3), pod(3)])
         assert {why: times for why, times in said.items() if times} == {"unanswered": 10, "inputs": 4}
+        await reader.close()
+
+
+async def test_a_server_that_died_lost_what_it_had_in_flight() -> None:
+    """Which its successor, whose counts begin at zero, knows nothing of, nor anybody else."""
+
+    async def counts(_: web.Request) -> web.Response:
+        head = {"schema": "noria.counters/v1", "version": "m-1", "process": "b", "restarts": 2}
+        return web.json_response({**head, "started": 1.0, "from": 1.0, "at": 2.0, "requests": {"ok": 90}})
+
+    async with pods(counts) as port:
+        reader = CounterReader(port=port)
+        one = pod(1)
+        one["status"]["containerStatuses"] = [{"name": "server", "restartCount": 1}, {"name": "other"}]
+        assert await reader.answered([one]) == {"pod-1": Counts(90), "pod-1.lost": Counts(3, 3)}
         await reader.close()
 
 

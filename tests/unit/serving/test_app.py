@@ -322,6 +322,11 @@ async def test_feedback_is_taken_once_by_body_by_header_and_in_batches(models: M
     assert list(totals["scores"]) == ["late-model-4"]
 
 
+async def test_the_counters_port_tells_how_many_processes_died_before_this_one(models: Models) -> None:
+    models.restarts = 2
+    assert (await counts(models))["restarts"] == 2
+
+
 async def test_the_counters_port_tells_the_frozen_bins_of_the_version(models: Models, loaded: Loaded) -> None:
     transport = httpx.ASGITransport(app=CountersApp(models))
     async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
