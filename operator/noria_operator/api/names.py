@@ -86,8 +86,9 @@ GRPC_SUFFIX: Final = "_grpc"
 """Behind a revision's name: its Envoy cluster for gRPC. No name of an object has an underscore."""
 FEEDBACK_SUFFIX: Final = "_feedback"
 """The same for feedback."""
-NAMED_SUFFIX: Final = "_named"
-"""The same for requests whose path names the version, which no weight divides."""
+ASIDE_SUFFIX: Final = "_aside"
+"""Behind a name for HTTP or gRPC: of requests that no weight divides, as their path names the version, or
+they come to the preview's address."""
 
 LABEL_LIMIT: Final = 63
 COMMAND_LIMIT: Final = 256

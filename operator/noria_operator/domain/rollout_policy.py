@@ -105,7 +105,7 @@ class Policy:
     several have some."""
     sticky: bool = False
     preview: bool = False
-    """Testers may have an address of the challenger's own."""
+    """Testers may have an address of the challenger's own, where what they ask counts as all else."""
     counted: bool = True
     """Somebody counts the errors of versions; else queries alone can judge them."""
     experiment: Experiment | None = None

@@ -58,7 +58,7 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         retry_delay=strategy.retry.delay if strategy.retry else timedelta(),
         by_pods=not able.any_weight,
         sticky=strategy.sticky is not None,
-        preview=strategy.preview,
+        preview=strategy.preview and able.counts != "the router",
         counted=able.counts == "the router" or spec.server.runtime == "noria",
         experiment=_experiment(strategy.experiment) if strategy.experiment else None,
     )

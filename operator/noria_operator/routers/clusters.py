@@ -3,8 +3,8 @@
 Comes in: what a cluster is for, and its endpoints. Goes out: plain data in the JSON form of Envoy's API.
 Invariant: what a cluster looks like depends on nothing else, so that no change of weights or pods ever
 rebuilds it. A revision that takes gRPC has a second cluster for it: another port, another protocol; one that
-takes feedback has one where a hash of the request says which pod it goes to; and while there is another
-version, one for requests that name its own, which are no part of what versions are compared by.
+takes feedback has one where a hash of the request says which pod it goes to; and there are some for requests
+that no weight divides, which are no part of what versions are compared by.
 """
 
 from __future__ import annotations

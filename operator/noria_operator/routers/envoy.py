@@ -22,10 +22,10 @@ from noria_operator.routers.entrance import ENTRY
 from noria_operator.routers.traffic import (
     Endpoint,
     RoutedDeployment,
+    aside_cluster,
     effective,
     feedback_cluster,
     grpc_cluster,
-    named_cluster,
 )
 
 T = TypeVar("T")
@@ -149,8 +149,10 @@ def _pods(deployment: RoutedDeployment | None) -> dict[str, tuple[Endpoint, ...]
         return {}
     found = {name: deployment.endpoints.get(name, ()) for name, _ in deployment.revisions}
     hashed = {feedback_cluster(name): hosts for name, hosts in found.items() if name in deployment.feedback}
-    named = {named_cluster(name): found[name] for name in deployment.nameable}
-    return found | hashed | named | {grpc_cluster(name): hosts for name, hosts in deployment.grpc.items()}
+    whole = found | {grpc_cluster(name): hosts for name, hosts in deployment.grpc.items()}
+    shown = [deployment.challenger] if deployment.preview else []
+    asked = {*deployment.nameable, *shown, *map(grpc_cluster, shown)}
+    return whole | hashed | {aside_cluster(name): hosts for name, hosts in whole.items() if name in asked}
 
 
 def _carrying(deployment: RoutedDeployment) -> list[str]:
@@ -159,7 +161,7 @@ def _carrying(deployment: RoutedDeployment) -> list[str]:
     copied = [deployment.ready_challenger] if deployment.mirror and deployment.ready_challenger else []
     names += dict.fromkeys(one for one in (*copied, *dict(deployment.matched)) if one not in names)
     hashed = [feedback_cluster(name) for name in names if name in deployment.feedback]
-    named = [named_cluster(name) for name in deployment.nameable if name in names]
+    named = [aside_cluster(name) for name in deployment.nameable if name in names]
     return names + hashed + named + [grpc_cluster(name) for name in names if name in deployment.grpc]
 
 
@@ -179,6 +181,7 @@ class _Shape:
     mirror: int
     match: tuple[tuple[str, str], ...]
     sticky: tuple[str, str] | None
+    preview: bool
     guarded: bool
     arms: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     champion: str
@@ -192,8 +195,8 @@ class _Shape:
         return _Shape(
             deployment.name, deployment.revisions, deployment.timeout, deployment.retries, alive,
             deployment.version, tuple(deployment.grpc), deployment.challenger, deployment.mirror,
-            deployment.match, deployment.sticky, deployment.guarded, deployment.arms, deployment.champion,
-            deployment.ranges, tuple(deployment.numbers.items()), deployment.feedback,
+            deployment.match, deployment.sticky, deployment.preview, deployment.guarded, deployment.arms,
+            deployment.champion, deployment.ranges, tuple(deployment.numbers.items()), deployment.feedback,
         )  # fmt: skip
 
     def deployment(self) -> RoutedDeployment:
@@ -211,6 +214,7 @@ class _Shape:
             mirror=self.mirror,
             match=self.match,
             sticky=self.sticky,
+            preview=self.preview,
             guarded=self.guarded,
             arms=self.arms,
             champion=self.champion,
@@ -237,8 +241,8 @@ def _table(hosts: Mapping[str, tuple[str, ...]]) -> Resource:
 
 @lru_cache(maxsize=16384)
 def _cluster(name: str) -> Resource:
-    suffixes = (names.GRPC_SUFFIX, names.FEEDBACK_SUFFIX, names.NAMED_SUFFIX)
-    kind = next(filter(name.endswith, suffixes), "")
+    alike = name.removesuffix(names.ASIDE_SUFFIX)
+    kind = next(filter(alike.endswith, (names.GRPC_SUFFIX, names.FEEDBACK_SUFFIX)), "")
     return Resource.of(name, messages.CLUSTER.encode({"name": name}) + _kind_of_cluster(kind))
 
 

@@ -20,12 +20,12 @@ from noria_operator.routers.traffic import (
     FULL,
     RETRIES,
     RoutedDeployment,
+    aside_cluster,
     configured,
     effective,
     feedback_cluster,
     grpc_cluster,
     in_order,
-    named_cluster,
     numbered,
     taking,
 )
@@ -130,7 +130,7 @@ def choices(deployment: RoutedDeployment, match: Json, kind: Kind = Kind.HTTP) -
     if kind is Kind.FEEDBACK:
         weights = taking(deployment, weights)
     for challenger, wanted in deployment.matched:
-        if kind is Kind.FEEDBACK and challenger not in deployment.feedback:
+        if kind is Kind.FEEDBACK and deployment.feedback and challenger not in deployment.feedback:
             continue
         mine = {**match, "headers": [_has(name, value) for name, value in wanted]}
         only = [(challenger, FULL)]
@@ -172,9 +172,8 @@ def _cluster(deployment: RoutedDeployment, revision: str, kind: Kind) -> str:
     """
     if kind is Kind.FEEDBACK and revision in deployment.feedback:
         return feedback_cluster(revision)
-    if kind is Kind.NAMED:
-        return named_cluster(revision)
-    return grpc_cluster(revision) if kind.grpc and revision in deployment.grpc else revision
+    found = grpc_cluster(revision) if kind.grpc and revision in deployment.grpc else revision
+    return aside_cluster(found) if kind is Kind.NAMED or deployment.aside else found
 
 
 def _action(deployment: RoutedDeployment, weights: Sequence[tuple[str, int]], kind: Kind) -> Json:
@@ -220,7 +219,7 @@ def preview_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
     """Everything to the challenger while there is one, also before it has pods (503); else as ever."""
     challenger = deployment.challenger
     only = replace(deployment, revisions=((challenger, FULL),)) if challenger else deployment
-    alone = replace(only, mirror=0, match=(), arms=(), ranges=())
+    alone = replace(only, mirror=0, match=(), arms=(), ranges=(), aside=bool(challenger))
     return {**virtual_host(alone, hosts), "name": names.preview_name(deployment.name)}
 
 

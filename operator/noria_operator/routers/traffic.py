@@ -38,8 +38,8 @@ class RoutedDeployment:
 
     While there are several challengers, `arms` are those beside the first, each with its headers; `champion`
     answers for a challenger without pods; `ranges` are (cluster, first and last percent of users).
-    `numbers` are the versions that paths of requests may name, by cluster. `feedback` are those whose servers
-    take feedback.
+    `aside` says that no weight divides the requests. `numbers` are the versions that paths of requests may
+    name, by cluster. `feedback` are those whose servers take feedback.
     """
 
     name: str
@@ -56,6 +56,7 @@ class RoutedDeployment:
     match: tuple[tuple[str, str], ...] = ()
     sticky: tuple[str, str] | None = None
     preview: bool = False
+    aside: bool = False
     guarded: bool = False
     arms: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     champion: str = ""
@@ -91,9 +92,9 @@ def feedback_cluster(revision: str) -> str:
     return f"{revision}{names.FEEDBACK_SUFFIX}"
 
 
-def named_cluster(revision: str) -> str:
-    """The Envoy cluster of a revision's pods for requests that name its version."""
-    return f"{revision}{names.NAMED_SUFFIX}"
+def aside_cluster(cluster: str) -> str:
+    """The Envoy cluster for requests to the same pods that no weight divides."""
+    return f"{cluster}{names.ASIDE_SUFFIX}"
 
 
 def configured(deployment: RoutedDeployment) -> dict[str, int]:

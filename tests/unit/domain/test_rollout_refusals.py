@@ -92,10 +92,23 @@ def test_where_users_are_divided_one_client_is_no_reason_and_refusing_nearly_eve
     assert rejected(all_)
 
 
-@pytest.mark.parametrize("strategy", [{}, {"sticky": {"header": "user"}}, {"preview": True}])
-def test_the_spec_says_whether_users_are_divided(strategy: dict[str, object]) -> None:
-    spec = {"model": "m", "strategy": {"steps": [{"weight": 10}], **strategy}}
-    assert policy_of(ModelDeploymentSpec.model_validate(spec)).divides_users is bool(strategy)
+GATEWAY = {"type": "Gateway", "gateway": {"name": "public"}}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "router", "divides"),
+    [
+        ({}, {}, False),
+        ({"sticky": {"header": "user"}}, {}, True),
+        ({"preview": True}, {}, False),  # which is counted apart
+        ({"preview": True}, GATEWAY, True),
+    ],
+)
+def test_the_spec_says_whether_users_are_divided(
+    strategy: dict[str, object], router: dict[str, object], divides: bool
+) -> None:
+    spec = {"model": "m", "router": router, "strategy": {"steps": [{"weight": 10}], **strategy}}
+    assert policy_of(ModelDeploymentSpec.model_validate(spec)).divides_users is divides
 
 
 @pytest.mark.parametrize("policy", [STICKY, Policy(replicas=2, steps=CANARY)])

@@ -333,7 +333,8 @@ def test_an_answer_that_began_well_and_never_ended_is_an_error() -> None:
     assert counted(stats(**cut, **late)) == {"m-1": Counts(20, 5)}
 
 
-def test_requests_that_name_a_version_are_no_part_of_what_versions_are_compared_by() -> None:
+@pytest.mark.parametrize("cluster", ["m-1_aside", "m-1_grpc_aside"])
+def test_requests_that_no_weight_divides_are_no_part_of_what_versions_are_compared_by(cluster: str) -> None:
     """But their last one is waited for."""
     seen = stats(upstream_rq_completed=10)
     beside = {
@@ -342,11 +343,11 @@ def test_requests_that_name_a_version_are_no_part_of_what_versions_are_compared_
         "upstream_rq_5xx": 9,
         "upstream_rq_active": 2,
     }
-    seen["stats"] += [{"name": f"cluster.m-1_named.{name}", "value": it} for name, it in beside.items()]
+    seen["stats"] += [{"name": f"cluster.{cluster}.{name}", "value": it} for name, it in beside.items()]
     assert counted(seen) == {"m-1": Counts(10)}
     assert waiting(seen) == {"m-1": 2}
     asked = [pattern(["m-1"], stat) for stat in (ACTIVE, TIME, COUNTED)]
-    assert ["_named" in one for one in asked] == [True, False, False]
+    assert ["_aside" in one for one in asked] == [True, False, False]
 
 
 def test_what_is_said_of_a_feedback_token_is_no_refusal_of_a_version() -> None:

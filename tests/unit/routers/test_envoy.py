@@ -125,7 +125,7 @@ def test_feedback_has_clusters_where_a_hash_finds_the_pod_and_the_shares_of_all_
         "m-1_feedback",
         "m-2_feedback",
     ]
-    policies = {kind: clusters.settings(kind)["lb_policy"] for kind in ("", "_grpc", "_named", "_feedback")}
+    policies = {kind: clusters.settings(kind)["lb_policy"] for kind in ("", "_grpc", "_aside", "_feedback")}
     assert policies.pop("_feedback") == "RING_HASH"
     assert {*policies.values()} == {"LEAST_REQUEST"}
 
@@ -204,8 +204,8 @@ def by_path(**changes: Any) -> dict[str, dict[str, int]]:
 
 def test_while_versions_share_the_traffic_a_path_that_names_one_leads_to_it() -> None:
     assert by_path(numbers=NUMBERS) == {
-        "/v2/models/[^/]+/versions/1(/.*)?": {"m-1_named": 90},
-        "/v2/models/[^/]+/versions/2(/.*)?": {"m-2_named": 10},
+        "/v2/models/[^/]+/versions/1(/.*)?": {"m-1_aside": 90},
+        "/v2/models/[^/]+/versions/2(/.*)?": {"m-2_aside": 10},
     }
     challenged = two_versions(numbers=NUMBERS, challenger="m-2", match=(("a", "b"),))
     found = [
@@ -223,13 +223,13 @@ def test_two_settings_of_one_version_share_what_names_it() -> None:
         endpoints=dict.fromkeys(("m-1", "m-2", "m-2b"), POD),
         numbers={**NUMBERS, "m-2b": "2"},
     )
-    assert found["/v2/models/[^/]+/versions/2(/.*)?"] == {"m-2_named": 30, "m-2b_named": 20}
+    assert found["/v2/models/[^/]+/versions/2(/.*)?"] == {"m-2_aside": 30, "m-2b_aside": 20}
 
 
 def test_what_no_weight_divides_has_clusters_of_its_own_while_there_are_two_versions() -> None:
     found = snapshot("shop", [two_versions(numbers=NUMBERS)])
-    assert found.clusters.keys() == {"m-1", "m-2", "m-1_named", "m-2_named"} == found.scopes["m"].carrying
-    assert found.endpoints["m-2_named"].data.endswith(found.endpoints["m-2"].data[-20:])
+    assert found.clusters.keys() == {"m-1", "m-2", "m-1_aside", "m-2_aside"} == found.scopes["m"].carrying
+    assert found.endpoints["m-2_aside"].data.endswith(found.endpoints["m-2"].data[-20:])
     warm = snapshot("shop", [two_versions(numbers=NUMBERS, revisions=(("m-1", 100), ("m-2", 0)))])
     assert warm.clusters.keys() == found.clusters.keys(), "its last requests are waited for"
     alone = snapshot("shop", [two_versions(numbers=NUMBERS, revisions=(("m-1", 100),))])
@@ -237,7 +237,7 @@ def test_what_no_weight_divides_has_clusters_of_its_own_while_there_are_two_vers
 
 
 def test_a_path_that_names_the_champion_leads_to_it_beside_a_container_of_a_users_own() -> None:
-    assert by_path(numbers={"m-1": "1"}) == {"/v2/models/[^/]+/versions/1(/.*)?": {"m-1_named": 90}}
+    assert by_path(numbers={"m-1": "1"}) == {"/v2/models/[^/]+/versions/1(/.*)?": {"m-1_aside": 90}}
 
 
 def test_no_path_leads_to_a_version_without_weight_or_number() -> None:
@@ -259,13 +259,32 @@ def test_users_are_told_apart_after_predictions_by_header_or_cookie() -> None:
             assert user == key
 
 
+def test_what_a_preview_is_asked_has_clusters_of_its_own_for_each_protocol() -> None:
+    made = two_versions(challenger="m-2", preview=True, grpc={"m-1": GRPC, "m-2": GRPC}, feedback=BOTH)
+    beside = {"m-1_grpc", "m-2_grpc", "m-1_feedback", "m-2_feedback"}
+    found = snapshot("shop", [made])
+    assert found.clusters.keys() == {"m-1", "m-2", "m-2_aside", "m-2_grpc_aside", *beside}
+    assert found.scopes["m"].named == found.clusters.keys()
+    asked = {
+        each["name"]
+        for route in hosts(made)["m-preview"]["routes"]
+        for each in route["route"]["weighted_clusters"]["clusters"]
+    }
+    assert asked == {"m-2_aside", "m-2_grpc_aside", "m-2_feedback"}
+    without = two_versions(preview=True, revisions=(("m-1", 100),))
+    assert snapshot("shop", [without]).clusters.keys() == {"m-1"}
+    assert b"m-2_grpc_aside" in found.clusters["m-2_grpc_aside"].data
+    like = found.clusters["m-2_grpc"].data
+    assert found.clusters["m-2_grpc_aside"].data.replace(b"_aside", b"")[-200:] == like[-200:]
+
+
 def test_a_preview_has_hosts_of_its_own_unless_a_deployment_has_its_name() -> None:
     made = two_versions(challenger="m-2", preview=True, mirror=5, match=(("a", "b"),))
     found = hosts(made)
     assert found["m-preview"]["domains"][:2] == ["m-preview", "m-preview.shop"]
     for route in found["m-preview"]["routes"]:
         clusters = route["route"]["weighted_clusters"]["clusters"]
-        assert [(each["name"], each["weight"]) for each in clusters] == [("m-2", 100)]
+        assert [(each["name"], each["weight"]) for each in clusters] == [("m-2_aside", 100)]
         assert "request_mirror_policies" not in route["route"]
     thief = RoutedDeployment("a", hosts=("m-preview.shop",))
     assert snapshot("shop", [made, thief]).refused == {"a": ("m-preview.shop",)}

@@ -128,7 +128,7 @@ def test_a_changed_deployment_and_its_changed_pods_are_read_anew_and_no_other(
     assert sorted(read) == ["a", "bb"]
     first = made.snapshot
     assert made.pod(pod("a", 1, "10.0.0.2"), gone=False)
-    clusters = {f"a-{number}{kind}" for number in (1, 2) for kind in ("", "_feedback", "_named")} | {
+    clusters = {f"a-{number}{kind}" for number in (1, 2) for kind in ("", "_feedback", "_aside")} | {
         "a-2_grpc"
     }
     assert made.update() == {
