@@ -134,12 +134,14 @@ def _counts(values: dict[str, int]) -> Counts:
     """A request that the client gave up on is in none of Envoy's response counters: it shows as a connection
     to a pod that the router cut in mid-request without a time-out (one request a connection: HTTP/1.1).
     One that a pod dropped and another one answered is an error of the version too, though no client saw it.
-    Envoy counts an answer that ends too soon as the 200 that it began with.
+    Envoy counts an answer that ends too soon as the 200 that it began with; when it does, it counts here once
+    more, as an error: requests of its window may be others.
     """
     given_up = max(0, values[_CUT] - values[_TIMED_OUT])
     dropped = min(values[_SAVED], values[_DROPPED])
-    errors = values[_FAILED] + values[_BUSY] + given_up + dropped + _torn(values) + _unended(values)
-    return Counts(values[_COMPLETED] + given_up, errors, _refused(values))
+    broken = _torn(values) + _unended(values)
+    errors = values[_FAILED] + values[_BUSY] + given_up + dropped + broken
+    return Counts(values[_COMPLETED] + given_up + broken, errors, _refused(values))
 
 
 def _grpc_counts(values: dict[str, int]) -> Counts:
@@ -150,8 +152,9 @@ def _grpc_counts(values: dict[str, int]) -> Counts:
     given_up = max(0, values[_RESET] - values[_TIMED_OUT])
     faults = max(sum(values[name] for name in _FAULTS), values[_FAILED] + values[_BUSY])
     refused = max(sum(values[name] for name in _REFUSALS), _refused(values))
-    errors = faults + given_up + values[_SAVED] + _unended(values)
-    return Counts(values[_COMPLETED] + given_up, errors, refused)
+    broken = _unended(values)
+    errors = faults + given_up + values[_SAVED] + broken
+    return Counts(values[_COMPLETED] + given_up + broken, errors, refused)
 
 
 def _refused(values: dict[str, int]) -> int:

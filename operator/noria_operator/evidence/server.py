@@ -204,7 +204,7 @@ class CounterReader:
         """
         read = list(pods)
         documents = await asyncio.gather(*(self._read(pod, self._of(pod)) for pod in read))
-        found = {}
+        found: dict[str, Counts] = {}
         for pod, document in zip(read, documents, strict=True):
             if document is not None:
                 uid = pod["metadata"]["uid"]

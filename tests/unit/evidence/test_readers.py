@@ -17,6 +17,7 @@ from noria_operator.domain.drift.columns import Column, Seen
 from noria_operator.domain.latency import Histogram
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.verdict import Counts
+from noria_operator.domain.windows import since
 from noria_operator.evidence.fetch import SIZE_LIMIT, Fetcher
 from noria_operator.evidence.router import RouterReader, steady
 from noria_operator.evidence.router_stats import ACTIVE, COUNTED, TIME, counted, pattern, timed, waiting
@@ -327,10 +328,18 @@ def test_an_answer_that_began_well_and_never_ended_is_an_error() -> None:
     tries = {"upstream_rq_retry": 7, "upstream_rq_retry_success": 2, "upstream_rq_503": 3}
     unmet = {"upstream_rq_pending_failure_eject": 3, "upstream_cx_none_healthy": 1}
     torn = stats(**dropped, **tries, **unmet, upstream_rq_5xx=5)
-    assert counted(torn) == {"m-1": Counts(20, 5 + 2 + 3)}
+    assert counted(torn) == {"m-1": Counts(20 + 3, 5 + 2 + 3)}
     late = {"upstream_rq_timeout": 5, "upstream_rq_504": 2, "upstream_rq_5xx": 2}
     cut = {"upstream_rq_completed": 20, "upstream_cx_destroy_local_with_active_rq": 5}
-    assert counted(stats(**cut, **late)) == {"m-1": Counts(20, 5)}
+    assert counted(stats(**cut, **late)) == {"m-1": Counts(20 + 3, 5)}
+
+
+def test_an_answer_that_breaks_off_counts_when_it_does_whatever_else_comes_then() -> None:
+    """It may have begun long before, where there is little traffic."""
+    begun = stats(upstream_rq_completed=1)
+    ended = {"upstream_rq_timeout": 1, "upstream_cx_destroy_local_with_active_rq": 1}
+    before, after = ({"r": counted(one) or {}} for one in (begun, stats(upstream_rq_completed=1, **ended)))
+    assert since(before, after, champion="m-0", challenger="m-1").challenger == Counts(1, 1)
 
 
 @pytest.mark.parametrize("cluster", ["m-1_aside", "m-1_grpc_aside"])
@@ -388,7 +397,7 @@ def test_grpc_calls_count_with_their_revision_and_faults_by_their_status() -> No
         ({"upstream_rq_4xx": 5, "upstream_rq_429": 2, "upstream_rq_3xx": 1}, Counts(20, 2, 4)),
         (
             {"upstream_rq_timeout": 3, "upstream_rq_tx_reset": 3, "upstream_rq_504": 1, "grpc.4": 1},
-            Counts(20, 3),
+            Counts(22, 3),
         ),
     ],
 )
