@@ -56,6 +56,13 @@ async def test_a_path_that_names_a_version_leads_to_it_at_any_weight_above_0() -
                         path = f"/v2/models/m/versions/{number}{rest}"
                         found = {await envoy.get(host, path) for _ in range(10)}
                         assert found == {(200, f"m-{number}")}, path
+            reader = RouterReader(stats_port=envoy.stats)
+            counted = (await reader.counts(NAMESPACE, [envoy.pod()], ["m-1", "m-2"]))["router-0"]
+            assert {*counted.values()} == {Counts(20, reports=20)}, "but for labels nothing of it is compared"
+            assert await envoy.statistic("cluster.m-1_aside.upstream_rq_completed") == 60
+            assert not await envoy.statistic("cluster.m-1_aside.membership_total"), "not read"
+            assert await envoy.statistic("cluster.m-1.membership_total") == 1
+            await reader.close()
             by_weight = {await envoy.get("m", "/v2/models/m/versions/22/infer") for _ in range(50)}
             assert by_weight == {(200, "m-1"), (200, "m-2")}, "the number is looked at as a whole"
 

@@ -69,7 +69,8 @@ model. Envoy's own leap from 1 to 5 and 10 to 25.
 
 
 UNREAD = tuple(
-    f"{names.FEEDBACK_SUFFIX}.{kind}"
+    f"{suffix}.{kind}"
+    for suffix in (names.FEEDBACK_SUFFIX, names.ASIDE_SUFFIX)
     for kind in (
         *(
             "assignment_",
@@ -84,8 +85,8 @@ UNREAD = tuple(
         *(f"upstream_cx_{one}" for one in ("active", "c", "h", "m", "o", "p", "r", "t")),
     )
 )
-"""Statistics of clusters for feedback that are not kept: most of some two hundred, which nobody reads there,
-but all statistics are gone through whenever some are read.
+"""Statistics that are not kept of clusters for feedback, and for requests that no weight divides: most of
+some two hundred, which nobody reads there, but all statistics are gone through whenever some are read.
 """
 
 
