@@ -298,15 +298,15 @@ def decide(
     ok, absolute = evidence.log_e_ok(per_cause), evidence.log_e_abs(tolerated, per_cause)
 
     # The first that holds decides. Without requests on either side there is nothing to compare with: silence
-    # promotes nobody. Where the champion is down its silence says nothing, and the absolute test decides:
-    # what would mend it shall not wait for it.
+    # promotes nobody. Where the champion is down neither its silence nor its failures say anything of the
+    # challenger, and the absolute test decides: what would mend it shall not wait for it.
     needed = FAIL_AT * measures * rivals
     harmful = bursts >= log(needed) or (harm >= log(FAIL_AT_ONCE) and evidence.out)
     lone_burst = harm >= log(needed) and not harmful
     uncompared = evidence.champion.requests == 0
     silent = (uncompared and not alone) or evidence.challenger.requests == 0
     enough = PASS_AT * rivals
-    thin = ok < log(enough) and absolute < log(enough)
+    best = absolute if alone else max(ok, absolute)
     chain = (
         (
             harmful,
@@ -323,9 +323,9 @@ def decide(
             "waiting for another",
         ),
         (
-            thin,
+            best < log(enough),
             Verdict.HOLD,
-            f"not enough evidence yet, e {_e(max(ok, absolute))} of {enough:.0f}{_as_one(per_cause, of)}",
+            f"not enough evidence yet, e {_e(best)} of {enough:.0f}{_as_one(per_cause, of)}",
         ),
         (not floors_met, Verdict.HOLD, "enough evidence, waiting for analysis.minDuration"),
         (
@@ -334,7 +334,7 @@ def decide(
             f"enough evidence, but {unanswered} requests wait for its answer, more than its share of them",
         ),
         (
-            uncompared,
+            alone,
             Verdict.PASS,
             f"surely better than tolerated, the champion is down, e_abs {_e(absolute)}",
         ),
