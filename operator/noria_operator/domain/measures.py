@@ -49,6 +49,7 @@ def judge(
     """
     analysis, seen = state.analysis or Analysis(), observed.of(state.candidate)
     tests = _tests(policy)
+    alone = _champion_is_down(policy, state, observed)
     if policy.counted or not policy.queries:
         errors = decide(
             added(analysis.evidence, window, over=False),
@@ -58,12 +59,12 @@ def judge(
             unanswered=unanswered,
             measures=tests,
             rivals=policy.rivals,
-            alone=_champion_is_down(policy, state, observed),
+            alone=alone,
         )
     else:
         verdict = Verdict.PASS if long_enough else Verdict.HOLD
         errors = Judgement(verdict, "nobody counts them here, so that the queries decide", "errors")
-    turned_away = of_refusals(policy, analysis, refused, seen)
+    turned_away = of_refusals(policy, analysis, refused, seen, alone=alone)
     asked = (
         judge_(policy, state, analysis, observed, slow, tests)
         for judge_ in (_latency, _quality, _predictions, _disagreement)
@@ -79,13 +80,18 @@ def _tests(policy: Policy) -> int:
     return 1 + sum(asked is not None for asked in beside)
 
 
-def of_refusals(policy: Policy, analysis: Analysis, refused: Window, seen: Seen) -> Judgement | None:
-    """What the open window and those before it say of what the challenger refuses."""
+def of_refusals(
+    policy: Policy, analysis: Analysis, refused: Window, seen: Seen, *, alone: bool = False
+) -> Judgement | None:
+    """What the open window and those before it say of what the challenger refuses; `alone` beside a champion
+    that is down.
+    """
     return refusals.judge(
         refusals.added(analysis.refused, refused, over=False),
         tests=_tests(policy),
         rivals=policy.rivals,
         by_users=policy.divides_users,
+        alone=alone,
         inputs=seen.inputs,
         said=seen.refused,
     )

@@ -41,6 +41,12 @@ _COMPARISON: Final = Comparison(
 )
 TOLD: Final = 5
 """Inputs that are named."""
+MOSTLY: Final = 0.5
+"""The share of requests from which refusals keep a challenger from a Pass where a champion that was down
+cannot tell whose fault they are.
+"""
+MANY: Final = 100
+"""Requests of which that is asked."""
 _ANY_SHARE: Final = 0.5
 """Passing is not what is asked here."""
 
@@ -96,22 +102,39 @@ def _spelled(tensors: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def judge(
-    evidence: Evidence, *, tests: int, rivals: int, by_users: bool, inputs: str = "", said: str = ""
+    evidence: Evidence,
+    *,
+    tests: int,
+    rivals: int,
+    by_users: bool,
+    alone: bool = False,
+    inputs: str = "",
+    said: str = "",
 ) -> Judgement | None:
     """Fail or Hold, or None where nothing speaks against the challenger.
 
     `tests` and `rivals` are the measures and challengers that share the false alarms; `by_users` whether
-    users are divided, not requests; `inputs` how its inputs are others than the champion's, `said` what its
-    servers say most: both explain.
+    users are divided, not requests; `alone` whether no pod of the champion's is ready; `inputs` how its
+    inputs are others than the champion's, `said` what its servers say most: both explain.
     """
     judged = decide(evidence, _ANY_SHARE, of=_COMPARISON, measures=CAUTION * tests, rivals=rivals)
     told = f"; its servers say most that {said}" if said else ""
     told += f"; of its inputs {inputs}" if inputs else ""
     judged = replace(judged, message=f"{judged.message}{told}")
-    if by_users and evidence.challenger.errors < ALL_ALONG * evidence.challenger.requests:
-        return None
-    if judged.verdict is Verdict.FAIL:
+    one_user = by_users and evidence.challenger.errors < ALL_ALONG * evidence.challenger.requests
+    if judged.verdict is Verdict.FAIL and not one_user:
         return judged
-    if judged.log_e_harm < log(CAUTION * SUSPECT_AT):
-        return None
-    return replace(judged, verdict=Verdict.HOLD, message=f"{_COMPARISON.worse} so far: {judged.message}")
+    if judged.log_e_harm >= log(CAUTION * SUSPECT_AT) and not one_user:
+        return _held(judged, f"{_COMPARISON.worse} so far")
+    unknown = _mostly(evidence.challenger) and not _mostly(evidence.champion)
+    if unknown and evidence.challenger.requests >= MANY and (alone or not by_users):
+        return _held(judged, "it refuses most requests (4xx, 3xx), and there is too little to compare with")
+    return None
+
+
+def _mostly(arm: Counts) -> bool:
+    return arm.errors > MOSTLY * arm.requests
+
+
+def _held(judged: Judgement, why: str) -> Judgement:
+    return replace(judged, verdict=Verdict.HOLD, message=f"{why}: {judged.message}")

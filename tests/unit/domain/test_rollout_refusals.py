@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds
+from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds, serving
 
 from noria_operator.api.modeldeployment import ModelDeploymentSpec
 from noria_operator.domain import refusals
@@ -178,6 +178,32 @@ def test_no_refusal_counts_that_came_before_anybody_kept_them(known: int) -> Non
     assert world.state.analysis is not None
     assert world.state.analysis.refused == Evidence()
     assert world.state.analysis.evidence.challenger.requests, "what comes from then on counts"
+
+
+@pytest.mark.parametrize(("refused", "promoted"), [(600, False), (330, False), (180, True), (0, True)])
+def test_beside_a_champion_that_is_down_who_refuses_most_requests_is_not_promoted(
+    refused: int, promoted: bool
+) -> None:
+    """Nobody tells whether another version would have taken them."""
+    world = serving(1, Policy(replicas=2, steps=CANARY))
+    world.lose_pods(V1.name)
+    world.approve(2)
+    for _ in range(30):
+        world.become_ready(V2.name)
+        world.routers_follow()
+        if world.state.reach.weight:
+            counts = world.counts[0]
+            counts[V2.name] = counts.get(V2.name, Counts()) + Counts(600, 0, refused)
+        world.pass_time(seconds(10))
+        world.reconcile()
+        world.lose_pods(V1.name)
+    assert (world.state.stable == V2) is promoted
+    if not promoted:
+        assert world.state.analysis is not None
+        assert "too little to compare with" in world.state.analysis.message
+        world.become_ready(V1.name)
+        world.reconcile()
+        assert world.state.stable == V1, "nor in the moment in which the champion is back"
 
 
 def test_a_restarted_operator_goes_on_with_the_refusals_that_it_knew() -> None:
