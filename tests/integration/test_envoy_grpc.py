@@ -8,7 +8,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,6 +214,50 @@ async def test_faults_are_errors_of_their_version_and_clients_mistakes_are_not()
                 assert await counts() == Counts(10, 7, 2), "nobody listens; tried four times, counted once"
                 await envoy.get("m")
                 assert await counts() == Counts(11, 7, 2), "HTTP and gRPC are counted together"
+            await reader.close()
+
+
+@asynccontextmanager
+async def wire(port: int) -> AsyncIterator[tuple[int, list[asyncio.StreamWriter]]]:
+    """What leads to this port: its own port, and what to abort where it is cut."""
+    ends: list[asyncio.StreamWriter] = []
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+
+    async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        ends.extend((writer, back))
+        await asyncio.gather(pipe(reader, back), pipe(there, writer))
+
+    own = free_port()
+    async with await asyncio.start_server(lead, "127.0.0.1", own):
+        yield own, ends
+
+
+async def test_a_stream_that_its_pod_cuts_off_is_an_error_of_its_version() -> None:
+    cluster, port = Cluster(), free_port()
+    async with grpc_upstream("m-1") as server, upstream("m-1") as http, wire(server.port) as (between, ends):
+        cluster.endpoints("m-1", http.port, grpc=[between])
+        cluster.deployment("m", {"m-1": 100})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
+            async with channel(envoy, "m") as client:
+                calls = [client.stream_stream(f"{INFERENCE}ModelStreamInfer")() for _ in range(2)]
+                for call in calls:
+                    await call.write(b"x")
+                    assert await call.read() == b"m-1"
+                await calls[0].done_writing()
+                assert await calls[0].code() == CODES.OK
+                for end in ends:
+                    end.transport.abort()
+                assert await calls[1].code() != CODES.OK
+            await asyncio.sleep(0.1)
+            found = (await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"]
+            assert found == Counts(3, 1), "it began well, which counts, and broke off"
             await reader.close()
 
 

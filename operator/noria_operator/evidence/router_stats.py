@@ -139,7 +139,7 @@ def _counts(values: dict[str, int]) -> Counts:
     """
     given_up = max(0, values[_CUT] - values[_TIMED_OUT])
     dropped = min(values[_SAVED], values[_DROPPED])
-    broken = _torn(values) + _unended(values)
+    broken = _torn(values, values[_DROPPED]) + _unended(values)
     errors = values[_FAILED] + values[_BUSY] + given_up + dropped + broken
     return Counts(values[_COMPLETED] + given_up + broken, errors, _refused(values))
 
@@ -152,7 +152,7 @@ def _grpc_counts(values: dict[str, int]) -> Counts:
     given_up = max(0, values[_RESET] - values[_TIMED_OUT])
     faults = max(sum(values[name] for name in _FAULTS), values[_FAILED] + values[_BUSY])
     refused = max(sum(values[name] for name in _REFUSALS), _refused(values))
-    broken = _unended(values)
+    broken = _torn(values, 0) + _unended(values)
     errors = faults + given_up + values[_SAVED] + broken
     return Counts(values[_COMPLETED] + given_up + broken, errors, refused)
 
@@ -162,12 +162,13 @@ def _refused(values: dict[str, int]) -> int:
     return max(0, values[_CLIENTS_FAULT] - values[_BUSY]) + values[_ELSEWHERE]
 
 
-def _torn(values: dict[str, int]) -> int:
+def _torn(values: dict[str, int], dropped: int) -> int:
     """Answers that began and were cut off by their pod. A try that ends before its answer begins (dropped by
     its pod, or without having reached one) is followed by another one or by a 503 of the router's; what more
-    were dropped had begun. Where pods say 503 themselves these are fewer than there were.
+    ended had begun. Where pods say 503 themselves these are fewer than there were. `dropped`: those that are
+    not counted as unreached, which HTTP/2's are.
     """
-    ended = values[_DROPPED] + values[_UNREACHED] + values[_NOBODY]
+    ended = dropped + values[_UNREACHED] + values[_NOBODY]
     return max(0, ended - values[_RETRIED] - values[_UNANSWERED])
 
 

@@ -395,6 +395,7 @@ def test_grpc_calls_count_with_their_revision_and_faults_by_their_status() -> No
     [
         ({f"grpc.{code}": 1 for code in (1, 3, 5, 6, 7, 9, 10, 11, 12, 16)}, Counts(20, 0, 10)),
         ({"upstream_rq_4xx": 5, "upstream_rq_429": 2, "upstream_rq_3xx": 1}, Counts(20, 2, 4)),
+        ({"upstream_rq_pending_failure_eject": 4, "upstream_rq_retry": 3}, Counts(21, 1)),
         (
             {"upstream_rq_timeout": 3, "upstream_rq_tx_reset": 3, "upstream_rq_504": 1, "grpc.4": 1},
             Counts(22, 3),
