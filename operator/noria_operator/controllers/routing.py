@@ -117,6 +117,11 @@ async def server_counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> 
     return found or None
 
 
+async def server_under_way(ctx: Context, obj: Json, arms: Collection[Revision]) -> Mapping[str, int]:
+    """As the model servers tell it themselves."""
+    return {arm.name: await ctx.servers.under_way(pods_of(ctx, obj, arm)) for arm in arms}
+
+
 async def still_asked(ctx: Context, obj: Json, left: Collection[Revision]) -> Mapping[str, int]:
     """Pods of each of `left` that still get requests, for routers that tell of none. Containers of users' own
     count nothing that could tell; a pod that serves and does not answer is not known to be left alone.

@@ -54,7 +54,7 @@ active = routing.still_asked
 """A gateway that is slower than `settle` sends by the old weights."""
 timings = routing.untold
 """`analysis.latency` is refused."""
-under_way = routing.untold
+under_way = routing.server_under_way
 """Servers count a request once it is answered."""
 
 

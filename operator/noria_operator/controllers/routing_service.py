@@ -37,7 +37,7 @@ counts = routing.server_counts
 """Nobody but the servers sees a request."""
 timings = routing.untold
 """`analysis.latency` is refused."""
-under_way = routing.untold
+under_way = routing.server_under_way
 """Servers count a request once it is answered."""
 
 

@@ -211,6 +211,11 @@ class CounterReader:
                 found |= {uid: _answered(document), f"{uid}.lost": _lost(pod, document)}
         return found
 
+    async def under_way(self, pods: Iterable[Json]) -> int:
+        """Inference requests that these pods have not answered, as far as they can be read."""
+        documents = await asyncio.gather(*(self._read(pod, self._of(pod)) for pod in pods))
+        return sum(document.in_flight for document in documents if document is not None)
+
     async def refused(self, pods: Iterable[Json]) -> dict[str, int]:
         """Inference requests that these pods refused since their processes began, by why (`contract.Why`)."""
         documents = await asyncio.gather(*(self._read(pod, self._of(pod)) for pod in pods))

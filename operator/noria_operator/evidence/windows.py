@@ -38,7 +38,8 @@ from noria_serving.contract import (
 @dataclass(frozen=True, slots=True)
 class Document:
     """One answer of a model server; times are Unix seconds, `origin` is where its counts begin. `restarts`
-    are processes that died before this one, in the same container.
+    are processes that died before this one, in the same container, `in_flight` are requests that it has not
+    answered.
     """
 
     process: str
@@ -48,6 +49,7 @@ class Document:
     at: float
     counts: Vector
     restarts: int = 0
+    in_flight: int = 0
 
 
 def parse(body: Any) -> Document | None:
@@ -57,8 +59,8 @@ def parse(body: Any) -> Document | None:
     try:
         counts = counts_of(body)
         times = float(body["started"]), float(body["from"]), float(body["at"])
-        restarts = int(body.get("restarts", 0))
-        return Document(str(body["process"]), str(body["version"]), *times, counts, restarts)
+        beside = int(body.get("restarts", 0)), int(body.get("in_flight", 0))
+        return Document(str(body["process"]), str(body["version"]), *times, counts, *beside)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         return None
 

@@ -67,7 +67,8 @@ class CountersApp:
         service = self._service(query.get("model"), query.get("version"))
         now = self._clock()
         service.ring.keep(begun)
-        body = render({**_document(service, when, now), "restarts": self._models.restarts})
+        beside = {"restarts": self._models.restarts, "in_flight": service.in_flight}
+        body = render({**_document(service, when, now), **beside})
         if when is None:
             # Whoever reads may begin a window here, and ask for it again when it has forgotten this answer.
             service.ring.take(service.recorder.state.vector, now)

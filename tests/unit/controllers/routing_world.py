@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -100,6 +100,8 @@ class Servers:
     counted: dict[str, Counts]
     silent: bool = False
     """Nobody answers."""
+    busy: dict[str, int] = field(default_factory=dict)
+    """Requests that each pod of a version has not answered."""
 
     async def answered(self, pods: list[Json]) -> dict[str, Counts]:
         if self.silent:
@@ -111,6 +113,9 @@ class Servers:
 
     async def refused(self, pods: Iterable[Json]) -> dict[str, int]:
         return {}
+
+    async def under_way(self, pods: Iterable[Json]) -> int:
+        return sum(self.busy.get(pod["metadata"]["labels"]["noria.dev/version"], 0) for pod in pods)
 
 
 class World:

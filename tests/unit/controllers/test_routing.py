@@ -28,6 +28,8 @@ from tests.unit.controllers.serving_api import (
 from noria_operator.api.names import SUPPORTED_FEATURES_ANNOTATION
 from noria_operator.api.routers import PART_OF_COPIES
 from noria_operator.controllers import modeldeployment
+from noria_operator.controllers.routing_kinds import ROUTINGS
+from noria_operator.domain.rollout_state import Revision
 from noria_operator.domain.verdict import Counts
 from noria_operator.kube.errors import Forbidden
 from noria_operator.kube.kinds import (
@@ -296,6 +298,20 @@ async def test_servers_count_where_the_router_does_not_and_errors_abort(tmp_path
     await world.settle()
     assert world.status["phase"] == "RolledBack"
     assert world.backends()[0][0][1] == 100
+
+
+@pytest.mark.parametrize("router", [GATEWAY, {"type": "Service"}], ids=["gateway", "service"])
+async def test_servers_tell_what_they_have_not_answered_where_the_router_does_not(
+    tmp_path: Path, router: Json
+) -> None:
+    world = await canary(tmp_path, router)
+    world.servers.busy = {"flights-2": 300}
+    ctx = world.operator()
+    arms = [Revision(one["version"], one["revision"], one["name"]) for one in world.status["traffic"]]
+    told = await ROUTINGS[router["type"]].under_way(ctx, ctx.store.get(KEY) or {}, arms)
+    assert told is not None
+    assert [count > 0 for count in told.values()] == [False, True]
+    assert [*told] == [one.name for one in arms]
 
 
 async def test_counts_of_servers_are_read_at_their_own_pace(tmp_path: Path) -> None:

@@ -214,7 +214,13 @@ async def test_a_server_that_died_lost_what_it_had_in_flight() -> None:
     """Which its successor, whose counts begin at zero, knows nothing of, nor anybody else."""
 
     async def counts(_: web.Request) -> web.Response:
-        head = {"schema": "noria.counters/v1", "version": "m-1", "process": "b", "restarts": 2}
+        head = {
+            "schema": "noria.counters/v1",
+            "version": "m-1",
+            "process": "b",
+            "restarts": 2,
+            "in_flight": 5,
+        }
         return web.json_response({**head, "started": 1.0, "from": 1.0, "at": 2.0, "requests": {"ok": 90}})
 
     async with pods(counts) as port:
@@ -222,6 +228,7 @@ async def test_a_server_that_died_lost_what_it_had_in_flight() -> None:
         one = pod(1)
         one["status"]["containerStatuses"] = [{"name": "server", "restartCount": 1}, {"name": "other"}]
         assert await reader.answered([one]) == {"pod-1": Counts(90), "pod-1.lost": Counts(3, 3)}
+        assert await reader.under_way([one, pod(2)]) == 5
         await reader.close()
 
 

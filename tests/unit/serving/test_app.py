@@ -327,6 +327,12 @@ async def test_the_counters_port_tells_how_many_processes_died_before_this_one(m
     assert (await counts(models))["restarts"] == 2
 
 
+async def test_the_counters_port_tells_how_many_requests_are_not_answered(models: Models) -> None:
+    (service,) = models.services()
+    service.in_flight = 3
+    assert (await counts(models))["in_flight"] == 3
+
+
 async def test_the_counters_port_tells_the_frozen_bins_of_the_version(models: Models, loaded: Loaded) -> None:
     transport = httpx.ASGITransport(app=CountersApp(models))
     async with httpx.AsyncClient(transport=transport, base_url="http://late") as client:
