@@ -57,6 +57,8 @@ TWO_LOOPS = [
     series("noria_trigger_next_run_timestamp_seconds", "7200x240", **GOOD, **LOOP | OTHER),
 ]
 ESTIMATED = "EstimatedPerformance"
+NO_PODS = "NoReadyPods"
+READY = {"condition": "Ready"}
 CHAMPIONS = [served(labels) for labels in (BAD, GOOD, IDLE)]
 ON_TRIAL = [served(BAD), served(BAD, NEXT, "challenger")]
 LED_ASIDE = gauge("noria_deployment_led_aside", "0x69 1x60 0x70", "0x200", **MODEL)
@@ -554,8 +556,33 @@ CASES: dict[str, dict[str, Case]] = {
     },
     "NoriaDeploymentNotReady": {
         "for ten minutes": (
-            gauge("noria_deployment_condition", "0x30", "0x5 1x25", condition="Ready", **MODEL),
+            gauge(
+                "noria_deployment_condition", "0x30", "0x5 1x25", condition="Ready", reason=NO_PODS, **MODEL
+            ),
             "15m",
+            [at(BAD, **MODEL)],
+        ),
+        "whatever the reasons are that follow each other": (
+            [
+                series("noria_deployment_condition", "0x8 _x22", **BAD, **MODEL, **READY, reason="NoRouter"),
+                series("noria_deployment_condition", "_x9 0x21", **BAD, **MODEL, **READY, reason=NO_PODS),
+            ],
+            "15m",
+            [at(BAD, **MODEL)],
+        ),
+        "not while somebody, or an autoscaler, wants no pods": (
+            gauge("noria_deployment_condition", "0x30", "0x30", reason="ScaledToZero", **READY, **MODEL),
+            "15m",
+            [],
+        ),
+        "not while the first version is trained; where nobody trains one": (
+            [
+                series("noria_deployment_condition", "0x90", **BAD, **MODEL, **READY, reason="NoVersion"),
+                series("noria_deployment_condition", "0x90", **GOOD, model="n", **READY, reason="NoVersion"),
+                series("noria_training_jobs", "1x90", namespace="shop", model="m", phase="Failed"),
+                series("noria_training_jobs", "1x90", namespace="shop", model="n", phase="Running"),
+            ],
+            "80m",
             [at(BAD, **MODEL)],
         ),
     },

@@ -27,12 +27,13 @@ def deployment(obj: Json, champion: Json | None) -> Iterator[Sample]:
         yield families.PHASE, (*place, phase), 1
     for one in status.get("conditions", ()):
         if one["status"] != "Unknown":
-            yield families.CONDITION, (*place, one["type"]), float(one["status"] == "True")
+            labels = (one["type"], one.get("reason", ""))
+            yield families.CONDITION, (*place, *labels), float(one["status"] == "True")
     traffic = status.get("traffic", ())
     for share in traffic:
-        labels = (share["version"], _role(share, status), share["name"])
-        yield families.WEIGHT, (*place, *labels), share["weight"] / 100
-        yield families.ASKED, (*place, *labels), float(bool(share["weight"] or share.get("match")))
+        whose = (share["version"], _role(share, status), share["name"])
+        yield families.WEIGHT, (*place, *whose), share["weight"] / 100
+        yield families.ASKED, (*place, *whose), float(bool(share["weight"] or share.get("match")))
     if traffic:
         yield families.ASIDE, place, float(leads_aside(obj))
     latest = {one["event"]: one for one in status.get("history", ())}

@@ -49,9 +49,10 @@ PHASE: Final = Family(
 )
 CONDITION: Final = Family(
     "noria_deployment_condition",
-    "1 where a condition of a ModelDeployment is True, else 0.",
+    "1 where a condition of a ModelDeployment is True, else 0; reason: that of the condition, such as "
+    "NoReadyPods.",
     DEPLOYMENT,
-    ("condition",),
+    ("condition", "reason"),
 )
 WEIGHT: Final = Family(
     "noria_deployment_weight_ratio",

@@ -85,9 +85,9 @@ ROLLOUT = deployment(
     ],
     others=[{"version": "flight-delay-3", "name": "flights-3-dddddd"}],
     conditions=[
-        {"type": "Ready", "status": "True"},
-        {"type": "Stalled", "status": "False"},
-        {"type": "UpToDate", "status": "Unknown"},
+        {"type": "Ready", "status": "True", "reason": "Serving"},
+        {"type": "Stalled", "status": "False", "reason": "AsExpected"},
+        {"type": "UpToDate", "status": "Unknown", "reason": "Waiting"},
     ],
     history=[
         {"at": "2026-03-02T00:00:00Z", "event": "Promoted", "version": "flight-delay-0"},
@@ -100,9 +100,11 @@ ROLLOUT = deployment(
 def test_a_deployment_tells_its_phase_conditions_and_the_share_of_each_version() -> None:
     value = told(ROLLOUT).get_sample_value
     assert value("noria_deployment_phase", {**PLACE, "phase": "Progressing"}) == 1
-    assert value("noria_deployment_condition", {**PLACE, "condition": "Ready"}) == 1
-    assert value("noria_deployment_condition", {**PLACE, "condition": "Stalled"}) == 0
-    assert value("noria_deployment_condition", {**PLACE, "condition": "UpToDate"}) is None
+    for condition, reason, told_as in (
+        ("Ready", "Serving", 1), ("Stalled", "AsExpected", 0), ("UpToDate", "Waiting", None)
+    ):  # fmt: skip
+        labels = {**PLACE, "condition": condition, "reason": reason}
+        assert value("noria_deployment_condition", labels) == told_as
     for number, role, cluster, ratio in (
         (1, "champion", "flights-1-aaaaaa", 0.9),
         (2, "challenger", "flights-2-bbbbbb", 0.1),
