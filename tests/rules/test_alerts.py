@@ -619,6 +619,15 @@ CASES: dict[str, dict[str, Case]] = {
             "10m",
             [],
         ),
+        "of several installations those that nobody leads, and that are not scraped any more": (
+            [
+                series("noria_leader", "1x90", namespace="good", job="noria-operator"),
+                series("noria_leader", "0x90", namespace="followers", job="noria-operator"),
+                series("noria_leader", "1x20 stale", namespace="crashed", job="noria-operator"),
+            ],
+            "80m",
+            [{"namespace": name, "job": "noria-operator"} for name in ("followers", "crashed")],
+        ),
     },
     "NoriaWatchSilent": {
         "three minutes": (
