@@ -67,6 +67,8 @@ PROMOTED = [
     {**served(BAD, role=role), "values": values}
     for role, values in (("challenger", "0.5x130 _x70"), ("champion", "_x130 1x70"))
 ]
+REPLACED = [{**served(BAD), "values": "1x180 stale"}, {**served(BAD, NEXT), "values": "_x181 1x20"}]
+"""By a version that was promoted ten minutes before the end."""
 FAILING = [
     one
     for labels, challenger in ((BAD, "1x70"), (GOOD, "0x70"))
@@ -207,6 +209,11 @@ CASES: dict[str, dict[str, Case]] = {
             "190m",
             [],
         ),
+        "not of one that is champion no more": (
+            [*distributed(BAD, (80, 20)), *REPLACED],
+            "190m",
+            [],
+        ),
         "while a header led requests past one of two champions": (
             [*distributed(BAD, (80, 20)), *distributed(GOOD, (80, 20)), *CHAMPIONS, *LED_ASIDE],
             "190m",
@@ -238,6 +245,11 @@ CASES: dict[str, dict[str, Case]] = {
             "190m",
             [],
         ),
+        "not of one that is champion no more": (
+            [*distributed(BAD, (80, 20)), *REPLACED],
+            "190m",
+            [],
+        ),
         "while a header led requests past one of two champions": (
             [*distributed(BAD, (80, 20)), *distributed(GOOD, (80, 20)), *CHAMPIONS, *LED_ASIDE],
             "190m",
@@ -257,6 +269,11 @@ CASES: dict[str, dict[str, Case]] = {
         ),
         "one hour since its promotion, and two while it was on trial": (
             [*predicted(BAD, (80, 20)), *PROMOTED],
+            "190m",
+            [],
+        ),
+        "not of one that is champion no more": (
+            [*predicted(BAD, (80, 20)), *REPLACED],
             "190m",
             [],
         ),
