@@ -11,6 +11,7 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ RULES = ROOT / "charts" / "noria" / "files" / "rules.yaml"
 Labels = Mapping[str, str]
 
 
+@cache
 def groups() -> list[Json]:
-    """The rules as they are shipped."""
+    """The rules as they are shipped; to be read only."""
     found: list[Json] = yaml.safe_load(RULES.read_text())["groups"]
     return found
 

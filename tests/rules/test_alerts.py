@@ -708,6 +708,19 @@ def test_a_slow_burn_calls_nobody_at_night(tmp_path: Path) -> None:
     judge(tmp_path, routed(BAD, 1000, 4, 150), firing("NoriaAvailabilityBudgetBurnsFast", "145m"))
 
 
+def test_an_alert_is_not_over_while_another_leader_begins(tmp_path: Path) -> None:
+    told = series(
+        "noria_deployment_condition",
+        "1x20 stale _x1 1x10 stale",
+        **BAD,
+        **MODEL,
+        condition="Stalled",
+        reason="NameTaken",
+    )
+    name = "NoriaDeploymentStalled"
+    judge(tmp_path, [told], firing(name, "22m", at(BAD, **MODEL)), firing(name, "45m"))
+
+
 HOUR = 60
 BURNS: dict[str, tuple[float, dict[str, list[tuple[int, int]]]]] = {
     "BudgetBurnsFast": (

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.rules.promtool import ROOT, RULES, alerts, groups
+from tests.rules.promtool import ROOT, RULES, alerts, groups, needed
 from tools.cluster.layout import binary
 from tools.monitoring import metrics
 
@@ -75,6 +75,15 @@ def test_an_alert_on_one_loop_says_which(name: str) -> None:
     alert = alerts()[name]
     texts = " ".join(alert["annotations"].values())
     assert ("training" in re.findall(r"\w+", alert["expr"])) == ("{{ $labels.training }}" in texts)
+
+
+@pytest.mark.parametrize("name", alerts())
+def test_an_alert_on_what_the_leader_tells_outlasts_a_change_of_leaders(name: str) -> None:
+    """Its series end with it, and those of the next one begin some scrapes later."""
+    rules = [rule for group in needed(name) for rule in group["rules"]]
+    read = " ".join(re.sub(r"max_over_time\([^)]*\)", "", rule["expr"]) for rule in rules)
+    told = re.search(r"\bnoria_(deployment|trigger|training|fairness)_", read) is not None
+    assert (alerts()[name].get("keep_firing_for") == "5m") == told
 
 
 def test_the_queries_of_the_pages_parse_and_read_what_there_is(tmp_path: Path) -> None:
