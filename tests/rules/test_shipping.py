@@ -49,6 +49,17 @@ def test_the_rules_pass_promtools_own_lint() -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def test_what_looks_back_a_day_is_computed_every_four_minutes() -> None:
+    """It is most of what rules read, and alerts on what is now are not to wait for it. Five minutes are too
+    much: Prometheus would forget a sample before the next one.
+    """
+    far = re.compile(r"\b(?:model|deployment)[\w:]*(?:\{[^}]*\})?\[\d+d\]")
+    for group in groups():
+        looks_back = any(far.search(rule["expr"]) for rule in group["rules"])
+        assert (group["interval"] == "4m") == looks_back, group["name"]
+        assert looks_back or group["interval"] in {"30s", "1m"}, group["name"]
+
+
 def test_there_is_a_page_for_each_alert_and_no_other() -> None:
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(alerts())
 
