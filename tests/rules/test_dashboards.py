@@ -232,6 +232,30 @@ def test_what_two_loops_tell_is_not_drawn_as_one(dashboard: Json) -> None:
                 assert "{{training}}" in one["legendFormat"], panel["title"]
 
 
+@each
+def test_series_of_two_namespaces_or_deployments_have_two_names(dashboard: Json) -> None:
+    """Where several namespaces may be chosen: deployments of one name in two of them are no rarity."""
+    if not any(one["name"] == "namespace" and one.get("multi") for one in dashboard["templating"]["list"]):
+        return
+    for panel in panels(dashboard):
+        if panel["type"] not in ("timeseries", "status-history"):
+            continue
+        for one in panel["targets"]:
+            if one["legendFormat"] in ("high", "low"):
+                continue
+            told = apart(one["expr"])
+            needed = {"namespace"} | ({"deployment"} if "training" not in told else set())
+            for label in needed & told:
+                assert f"{{{{{label}}}}}" in one["legendFormat"], (panel["title"], label)
+
+
+def apart(expr: str) -> set[str]:
+    """The labels by which the series of a panel differ."""
+    if by := re.match(r"\w+ by \(([^)]*)\)", expr):
+        return set(by[1].split(", "))
+    return labels(SELECTOR.findall(expr)[0][0])
+
+
 def versioned(place: Json, version: str, role: str, told: tuple[float, float]) -> list[Json]:
     """A version's accuracy with its bounds, and what it is in its deployment."""
     labels = {**place, **MODEL, "version": version}

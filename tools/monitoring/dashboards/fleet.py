@@ -5,10 +5,12 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from tools.monitoring.dashboards.parts import (
+    DEPLOYED,
     GREEN,
     OURS,
     PLACE,
     RED,
+    SERVED,
     VERSION,
     WHERE,
     YELLOW,
@@ -107,32 +109,32 @@ def build() -> Dashboard:
         lines(
             "Requests",
             "By ModelDeployment, as routers count them.",
-            (ours("deployment:requests:rate5m"), "{{deployment}}"),
+            (ours("deployment:requests:rate5m"), DEPLOYED),
             unit="reqps",
         ),
         lines(
             "Failing share",
             "5xx and 429 at the routers.",
-            (ours("deployment:error_ratio:rate5m"), "{{deployment}}"),
+            (ours("deployment:error_ratio:rate5m"), DEPLOYED),
             unit="percentunit",
         ),
         lines(
             "p95",
             "Of each version in use, body to answer.",
-            (f"version:request_duration_seconds:p95{{{VERSION}}}", "{{version}}"),
+            (f"version:request_duration_seconds:p95{{{VERSION}}}", SERVED),
             unit="s",
         ),
         lines(
             "Availability budget left",
             "1: all of thirty days' budget is left; 0: none; below: overdrawn.",
-            (ours("deployment:availability_budget:ratio30d"), "{{deployment}}"),
+            (ours("deployment:availability_budget:ratio30d"), DEPLOYED),
             unit="percentunit",
             least=None,
         ),
         lines(
             "Latency budget left",
             "The same for requests that must be answered in time.",
-            (ours("deployment:latency_budget:ratio30d"), "{{deployment}}"),
+            (ours("deployment:latency_budget:ratio30d"), DEPLOYED),
             unit="percentunit",
             least=None,
         ),

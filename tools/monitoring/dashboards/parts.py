@@ -32,6 +32,10 @@ WHERE: Final = f'{PLACE},model=~"$model"'
 VERSION: Final = f'{WHERE},version=~"$version"'
 OURS: Final = f"and on (namespace, deployment) noria_deployment_phase{{{WHERE}}}"
 """Of what tells its deployment and no model, that of the models that are chosen."""
+DEPLOYED: Final = "{{namespace}}/{{deployment}}"
+"""How series of a ModelDeployment are called where several namespaces may be chosen."""
+SERVED: Final = f"{DEPLOYED} {{{{version}}}}"
+"""The same of a version."""
 GREEN, YELLOW, RED, BLUE = "green", "yellow", "red", "blue"
 Query = tuple[str, str]
 """PromQL, and how its series are called."""

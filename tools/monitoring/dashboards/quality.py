@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from tools.monitoring.dashboards.parts import (
+    DEPLOYED,
+    SERVED,
     VERSION,
     WHERE,
     between,
@@ -31,7 +33,7 @@ def build() -> Dashboard:
             "Accuracy",
             "Share of labelled rows of the last day that were right. The band holds Wilson's bounds at 95 % of the champion, which is what triggers judge, where one deployment is chosen.",
             *_band(champions(f"model:accuracy_{end}:ratio1d{{{VERSION}}}") for end in ("high", "low")),
-            (f"model:accuracy:ratio1d{{{VERSION}}}", "{{version}}"),
+            (f"model:accuracy:ratio1d{{{VERSION}}}", SERVED),
             unit="percentunit",
         ),
         between(
@@ -43,16 +45,22 @@ def build() -> Dashboard:
                 )
                 for sign in "+-"
             ),
-            (f"model:mean_absolute_error:1d{{{VERSION}}}", "{{version}}"),
+            (f"model:mean_absolute_error:1d{{{VERSION}}}", SERVED),
             unit="none",
         ),
         between(
             "What triggers measure",
             "The value of the last closed window, what it is compared with, and the best ever; of a single trigger also where it lies with 95 % (band).",
             *_band(f'noria_trigger_interval{{{WHERE},end="{end}"}}' for end in ("high", "low")),
-            (led("noria_trigger_value", "training", "trigger"), "{{training}} {{trigger}}"),
-            (led("noria_trigger_threshold", "training", "trigger"), "threshold of {{training}} {{trigger}}"),
-            (led("noria_trigger_best", "training", "trigger"), "best of {{training}} {{trigger}}"),
+            (led("noria_trigger_value", "training", "trigger"), "{{namespace}}/{{training}} {{trigger}}"),
+            (
+                led("noria_trigger_threshold", "training", "trigger"),
+                "threshold of {{namespace}}/{{training}} {{trigger}}",
+            ),
+            (
+                led("noria_trigger_best", "training", "trigger"),
+                "best of {{namespace}}/{{training}} {{trigger}}",
+            ),
             unit="none",
         ),
         rows(
@@ -69,14 +77,14 @@ def build() -> Dashboard:
         lines(
             "Delay of labels",
             "From prediction to label, of those of the last day.",
-            (f"model:label_delay_seconds:p50_1d{{{WHERE}}}", "p50 {{model}}"),
-            (f"model:label_delay_seconds:p95_1d{{{WHERE}}}", "p95 {{model}}"),
+            (f"model:label_delay_seconds:p50_1d{{{WHERE}}}", f"p50 {DEPLOYED}"),
+            (f"model:label_delay_seconds:p95_1d{{{WHERE}}}", f"p95 {DEPLOYED}"),
             unit="s",
         ),
         lines(
             "Coverage",
             "Labels of the last day by predictions of the last day; late ones can bring it above 1.",
-            (f"model:label_coverage:ratio1d{{{WHERE}}}", "{{model}}"),
+            (f"model:label_coverage:ratio1d{{{WHERE}}}", DEPLOYED),
             unit="percentunit",
         ),
         lines(
@@ -106,14 +114,14 @@ def build() -> Dashboard:
                     f"clamp_min(model:calibration_error:1d{{{VERSION}}} - model:calibration_error_margin:1d{{{VERSION}}} - model:calibration_error_noise:1d{{{VERSION}}}, 0)",
                 )
             ),
-            (f"model:calibration_error:1d{{{VERSION}}}", "by tenths {{version}}"),
-            (f"model:calibration_gap:1d{{{VERSION}}}", "over all {{version}}"),
+            (f"model:calibration_error:1d{{{VERSION}}}", f"by tenths {SERVED}"),
+            (f"model:calibration_gap:1d{{{VERSION}}}", f"over all {SERVED}"),
             unit="percentunit",
         ),
         lines(
             "Accuracy by slice",
             "Of labelled rows of the last day, by the columns of spec.slices.",
-            (f"model:slice_accuracy:ratio1d{{{VERSION}}}", "{{feature}}={{slice}} {{version}}"),
+            (f"model:slice_accuracy:ratio1d{{{VERSION}}}", f"{{{{feature}}}}={{{{slice}}}} {SERVED}"),
             unit="percentunit",
             width=12,
             height=9,
@@ -121,7 +129,7 @@ def build() -> Dashboard:
         lines(
             "Predicted positive by slice",
             "Share of the rows of the last day with a score of one half or more.",
-            (f"model:slice_positive:ratio1d{{{VERSION}}}", "{{feature}}={{slice}} {{version}}"),
+            (f"model:slice_positive:ratio1d{{{VERSION}}}", f"{{{{feature}}}}={{{{slice}}}} {SERVED}"),
             unit="percentunit",
             width=12,
             height=9,
@@ -139,7 +147,7 @@ def build() -> Dashboard:
         lines(
             "Labels in the last day",
             "How many stand behind the accuracy of each version.",
-            (f"model:labels:increase1d{{{VERSION}}}", "{{version}}"),
+            (f"model:labels:increase1d{{{VERSION}}}", SERVED),
             width=12,
             height=9,
         ),

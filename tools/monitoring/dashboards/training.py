@@ -7,6 +7,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from tools.monitoring.dashboards.parts import (
     GREEN,
     RED,
+    SERVED,
     VERSION,
     WHERE,
     YELLOW,
@@ -92,7 +93,7 @@ def _runs() -> list[Panel]:
             "The last run of each model, by how it ended; those of all models are on the dashboard Operator.",
             (
                 f"max by (namespace, model, result) (noria_training_last_duration_seconds{{{WHERE}}})",
-                "{{model}}: {{result}}",
+                "{{namespace}}/{{model}}: {{result}}",
             ),
             unit="s",
         ),
@@ -137,7 +138,7 @@ def _decisions() -> list[Panel]:
             "Decisions of triggers",
             "A row for each word; filled while it is the decision.",
             led("noria_trigger_decision", "training", "trigger", "decision"),
-            "{{training}} {{trigger}}: {{decision}}",
+            "{{namespace}}/{{training}} {{trigger}}: {{decision}}",
             steps=((None, GREEN), (1, "purple")),
             height=8,
         ),
@@ -155,19 +156,19 @@ def _decisions() -> list[Panel]:
         lines(
             "Runs left in the budget",
             "At 0 nothing starts until the oldest run is old enough.",
-            (led("noria_training_budget_left_runs", "training"), "{{training}}"),
-            (led("noria_training_budget_runs", "training"), "budget of {{training}}"),
+            (led("noria_training_budget_left_runs", "training"), "{{namespace}}/{{training}}"),
+            (led("noria_training_budget_runs", "training"), "budget of {{namespace}}/{{training}}"),
         ),
         lines(
             "Hours left in the budget",
             "Of CPUs and GPUs. At 0 nothing starts until the oldest run is old enough.",
             (
                 led("noria_training_budget_left_seconds", "training", "resource"),
-                "{{resource}} for {{training}}",
+                "{{resource}} for {{namespace}}/{{training}}",
             ),
             (
                 led("noria_training_budget_seconds", "training", "resource"),
-                "budget of {{resource}} for {{training}}",
+                "budget of {{resource}} for {{namespace}}/{{training}}",
             ),
             unit="s",
         ),
@@ -182,8 +183,8 @@ def _decisions() -> list[Panel]:
         lines(
             "Age of champions and their data",
             "Beside the objectives.",
-            (f"deployment:model_age_seconds{{{VERSION}}}", "{{version}}"),
-            (f"deployment:data_age_seconds{{{VERSION}}}", "data of {{version}}"),
+            (f"deployment:model_age_seconds{{{VERSION}}}", SERVED),
+            (f"deployment:data_age_seconds{{{VERSION}}}", f"data of {SERVED}"),
             unit="s",
         ),
     ]
