@@ -44,6 +44,17 @@ def test_a_rule_reads_what_is_told_or_recorded(rule: dict[str, str]) -> None:
     assert unknown(rule["expr"]) == set()
 
 
+def test_no_metric_has_a_label_that_scrapes_or_stores_set() -> None:
+    """In Thanos the external label wins, and two series may be one; elsewhere the metric's own does, and who
+    asks for one of several clusters does not find it.
+    """
+    taken = {"cluster", "job", "instance", "pod", "prometheus", "replica"}
+    told = [*metrics.server(), *metrics.process(), *metrics.objects()]
+    assert [name for name, _, labels, _ in told if taken & set(labels)] == []
+    rules = " ".join(rule["expr"] for group in groups() for rule in group["rules"])
+    assert "cluster" not in re.findall(r'label_replace\([^"]*"(\w+)"', rules)
+
+
 def test_the_rules_pass_promtools_own_lint() -> None:
     command = [str(binary("promtool")), "check", "rules", "--lint=all", "--lint-fatal", str(RULES)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -56,16 +56,17 @@ CONDITION: Final = Family(
 )
 WEIGHT: Final = Family(
     "noria_deployment_weight_ratio",
-    "Share of requests of each version in use. Role: champion, challenger, previous; cluster: the router's.",
+    "Share of requests of each version in use. Role: champion, challenger, previous; router_cluster: its "
+    "name at routers.",
     DEPLOYMENT,
-    ("version", "role", "cluster"),
+    ("version", "role", "router_cluster"),
 )
 ASKED: Final = Family(
     "noria_deployment_asked",
     "1 for a version in use that clients' requests go to, by weight or by header; 0 for one that gets copies "
     "of them, or nothing.",
     DEPLOYMENT,
-    ("version", "role", "cluster"),
+    ("version", "role", "router_cluster"),
 )
 ASIDE: Final = Family(
     "noria_deployment_led_aside",
