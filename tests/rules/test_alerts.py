@@ -166,6 +166,9 @@ CASES: dict[str, dict[str, Case]] = {
                 ],
                 series("model_requests_rejected_total", "0+3x40", **BAD, **V, reason="queue_full"),
                 series("model_requests_rejected_total", "0+3x40", **GOOD, **V, reason="client_gone"),
+                # Two requests in ten minutes, of which one comes with a deadline that is over.
+                series("model_requests_total", "0+0.1x40", **IDLE, **V, outcome="success"),
+                series("model_requests_rejected_total", "0+0.1x40", **IDLE, **V, reason="deadline"),
                 # Copies, for which a challenger has no room.
                 series("model_requests_rejected_total", "0+3x40", **GOOD, **NEXT, reason="queue_full"),
                 *asked(GOOD, "0x40"),
