@@ -677,6 +677,16 @@ CASES: dict[str, dict[str, Case]] = {
             [],
         ),
     },
+    "NoriaObjectsUntold": {
+        "one of a kind": (
+            [
+                series("noria_objects_untold", "1x30", kind="ModelDeployment"),
+                series("noria_objects_untold", "_x5 1x3 stale", kind="TrainingJob"),
+            ],
+            "20m",
+            [{"kind": "ModelDeployment"}],
+        ),
+    },
     "NoriaNotificationsDropped": {
         "one target's": (
             [

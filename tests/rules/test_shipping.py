@@ -104,7 +104,7 @@ def test_an_alert_on_what_the_leader_tells_outlasts_a_change_of_leaders(name: st
     """Its series end with it, and those of the next one begin some scrapes later."""
     rules = [rule for group in needed(name) for rule in group["rules"]]
     read = " ".join(re.sub(r"max_over_time\([^)]*\)", "", rule["expr"]) for rule in rules)
-    told = re.search(r"\bnoria_(deployment|trigger|training|fairness)_", read) is not None
+    told = re.search(r"\bnoria_(deployment|trigger|training|fairness|objects)_", read) is not None
     assert (alerts()[name].get("keep_firing_for") == "5m") == told
 
 
