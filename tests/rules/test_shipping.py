@@ -71,6 +71,12 @@ def test_what_looks_back_a_day_is_computed_every_four_minutes() -> None:
         assert looks_back or group["interval"] in {"30s", "1m"}, group["name"]
 
 
+def test_the_bins_of_all_features_are_read_once() -> None:
+    """No other metric has so many series: pods by versions by features by bins."""
+    rules = " ".join(rule["expr"] for group in groups() for rule in group["rules"])
+    assert rules.count("model_feature_bin_total") == 1
+
+
 def test_there_is_a_page_for_each_alert_and_no_other() -> None:
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == set(alerts())
 
