@@ -3,7 +3,7 @@
 Requests of one row, or of a few where it says so, decoded by the server's own code, are counted and folded as
 the server does it. They are few enough to stay in the caches, as the arrays of a request are that was just
 answered. `integers` are those that come for floats, `binary` those that stand behind the JSON, a tensor a
-column, as the vector beside them does.
+column, as the vector beside them does; `in several forms` come in turn in JSON, nested in it, and behind it.
 `answers` is what it costs beside that to keep their answers, while two versions are compared. Labels come
 later and are fewer: what counting one costs, alone and by four columns of slices, beside what it takes to
 check the token that it came with. The floor is numpy alone, sorting the same values and looking up every bin
@@ -16,7 +16,7 @@ import argparse
 import gc
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from statistics import median
 from typing import Any
@@ -67,8 +67,8 @@ def measured(rounds: int) -> dict[str, list[float]]:
     cases = [
         _matrix(), _columns(texts=0), _columns(texts=0, sliced=SLICES[:1]), _columns(texts=5),
         _columns(texts=5, sliced=SLICES), _columns(texts=0, integers=True), _columns(texts=0, beside=True),
-        _columns(texts=0, beside=True, binary=True), _columns(texts=0, rows=2), _columns(texts=5, rows=4),
-        _embedding(),
+        _columns(texts=0, beside=True, binary=True), _columns(texts=0, mixed=True),
+        _columns(texts=0, rows=2), _columns(texts=5, rows=4), _embedding(),
     ]  # fmt: skip
     found: dict[str, list[float]] = {name: [] for name, *_ in cases}
     found |= {name: [] for name in ("answers", "a label", "a label, 4 sliced", "token of a label", "floor")}
@@ -166,7 +166,7 @@ def _embedding() -> Case:
 
 def _columns(
     *, texts: int, sliced: Sequence[Asked] = (), integers: bool = False, beside: bool = False,
-    binary: bool = False, rows: int = 1,
+    binary: bool = False, mixed: bool = False, rows: int = 1,
 ) -> Case:  # fmt: skip
     random = np.random.default_rng(2)
     numbers = random.normal(size=(FEATURES, 4096, 1)) * (1000 if integers else 1)
@@ -182,8 +182,9 @@ def _columns(
     name = f"{FEATURES} column tensors" + (f", {texts} of text" if texts else "")
     name += (f", {len(sliced)} sliced" if sliced else "") + (", integers" if integers else "")
     name += (", binary" if binary else "") + (f", a vector of {WIDTH}" if beside else "")
+    name += ", in several forms" if mixed else ""
     name += f", {rows} rows a request" if rows > 1 else ""
-    as_sent = _binary if binary else _integers if integers else _json
+    as_sent = _binary if binary else _integers if integers else _mixed if mixed else _json
     return name, *_case(signature.Signature(tensors, ()), columns, sliced, as_sent=as_sent, each=rows)
 
 
@@ -220,6 +221,17 @@ def _binary(shape: signature.Signature, rows: Inputs) -> Inputs:
     return _decoded(
         shape, rows, lambda tensor, values: {"parameters": {"binary_data_size": values.nbytes}}, tail
     )
+
+
+def _mixed(shape: signature.Signature, rows: Inputs) -> Inputs:
+    """Of tensors in turn in JSON, nested in it, and behind it."""
+    tail = b"".join(to_raw(rows[tensor.name], tensor.datatype) for tensor in shape.inputs[2::3])
+    forms: Iterator[Callable[[Any], dict[str, Any]]] = cycle((
+        lambda values: {"data": values.ravel().tolist()},
+        lambda values: {"data": values.tolist()},
+        lambda values: {"parameters": {"binary_data_size": values.nbytes}},
+    ))  # fmt: skip
+    return _decoded(shape, rows, lambda tensor, values: next(forms)(values), tail)
 
 
 def _decoded(

@@ -1,10 +1,10 @@
 """Large JSON bodies of numbers, parsed without a Python object for each number.
 
-In: the bytes of a body. Out: what orjson makes of them, but for the `data` of inputs, which are flat arrays
-of float64; or None. Invariant: nothing is refused here, and nothing taken that orjson would not take or would
-read as something else: where there is any doubt the answer is None, and the usual way decides. So it is for
-names that stand twice, escapes in texts, anything but numbers in `data`, and `data` of another shape than
-stated.
+In: the bytes of a body. Out: what orjson makes of them, but for the `data` of inputs, which are flat: arrays
+of float64, and lists of one number; or None. Invariant: nothing is refused here, and nothing taken that
+orjson would not take or would read as something else: where there is any doubt the answer is None, and the
+usual way decides. So it is for names that stand twice, escapes in texts, anything but numbers in `data`, and
+`data` of another shape than stated.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _plain(value: Any) -> Any:
     return value.as_dict() if hasattr(value, "as_dict") else value
 
 
-def _numbers(data: Any, known: dict[str, Any]) -> tuple[Array, int]:
+def _numbers(data: Any, known: dict[str, Any]) -> tuple[Array | list[float], int]:
     """(the numbers, how many lists they stand in)."""
     shape = known["shape"]
     if known["datatype"] not in _FLOATS or not all(type(size) is int for size in shape):
@@ -85,11 +85,12 @@ def _numbers(data: Any, known: dict[str, Any]) -> tuple[Array, int]:
     numbers: Array = np.frombuffer(data.as_buffer(of_type="d"))
     if not len(numbers) or len(numbers) != prod(shape):
         raise _Doubt
+    flat = numbers if len(numbers) > 1 else numbers.tolist()
     if not hasattr(next(iter(data)), "as_list"):
-        return numbers, 1
+        return flat, 1
     if len(shape) != 2 or len(data) != shape[0] or {len(row) for row in data} != {shape[1]}:
         raise _Doubt
-    return numbers, 1 + len(data)
+    return flat, 1 + len(data)
 
 
 def _lists(value: Any) -> int:

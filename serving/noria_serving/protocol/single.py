@@ -1,9 +1,9 @@
 """Requests of one row of named columns, which have a tensor for each: all of them looked at together.
 
 In: what a client sent. Out: a Row; or None. Invariant: nothing is refused here, and nothing taken that the
-usual way, a tensor at a time, would not take or would read as something else: columns that were sent as one
-datatype for one datatype are given to it as if they were one tensor, and where there is any doubt the answer
-is None, and it decides.
+usual way, a tensor at a time, would not take or would read as something else: columns that were sent in one
+way for one datatype are given to it as if they were one tensor, and where there is any doubt the answer is
+None, and it decides.
 """
 
 from __future__ import annotations
@@ -24,21 +24,19 @@ from noria_serving.signature import DATATYPES, Signature, Tensor
 
 Entry = TypeVar("Entry")
 Take = Callable[[Sequence[Entry], Columns], tuple[Sequence[Any], Sequence[Any]]]
-"""From the entries of some columns: their stated datatypes, and of each the value or its bytes. ValueError,
-TypeError or KeyError for entries of another form, or of another number of rows.
+"""From the entries of some columns: how each was sent, the stated datatype as a rule, and the value or its
+bytes. ValueError, TypeError or KeyError for entries of another form, or of another number of rows.
 """
-Decode = Callable[[Sequence[Any], str, Tensor], Array]
-"""From what was sent as one datatype, the values that a tensor of so many rows has."""
+Decode = Callable[[Sequence[Any], Any, Tensor], Array]
+"""From what was sent in one way, the values that a tensor of so many rows has."""
 Piece = tuple[Mapping[str, Any], memoryview | None]
 """An entry of V2 over HTTP, and what it has behind the JSON."""
 _LISTED: Final = itemgetter("datatype", "shape", "data")
-_HEAD: Final = itemgetter("datatype", "shape")
 _MEMBERS: Final = {4}
 """How many most entries have in JSON: these three and their name, and so no parameters."""
 _ONE: Final = {1}
 _INTS: Final = {int}
 _LISTS: Final = {list}
-_NOWHERE: Final = {type(None)}
 _SIZES: Final = frozenset({int, type(None)})
 _SAID: Final = frozenset({dict, type(None)})
 _COLUMNS: Final = {datatype: Tensor("", datatype, (-1,)) for datatype in DATATYPES}
@@ -74,28 +72,31 @@ def divided(
     return row
 
 
-def _together(stated: Sequence[Any], values: Sequence[Any], tensor: Tensor, decode: Decode) -> Array:
-    """By stated datatypes, of which there is one as a rule."""
-    kinds = {*stated}
-    if len(kinds) == 1:
-        return decode(values, check_datatype(stated[0], tensor), tensor)
+def _together(sent: Sequence[Any], values: Sequence[Any], tensor: Tensor, decode: Decode) -> Array:
+    """By the ways in which they were sent, of which there is one as a rule."""
+    ways = {*sent}
+    if len(ways) == 1:
+        return decode(values, sent[0], tensor)
     array = np.empty(len(values), DATATYPES[tensor.datatype])
-    for kind in kinds:
-        places = [at for at, one in enumerate(stated) if one == kind]
-        array[places] = decode([values[at] for at in places], check_datatype(kind, tensor), tensor)
+    for way in ways:
+        places = [at for at, one in enumerate(sent) if one == way]
+        array[places] = decode([values[at] for at in places], way, tensor)
     return array
 
 
-def from_values(values: Sequence[Any], datatype: str, tensor: Tensor) -> Array:
-    """From values, as JSON has them."""
+def from_values(values: Sequence[Any], stated: Any, tensor: Tensor) -> Array:
+    """From values, as JSON has them, each alone or in a list of one."""
+    datatype = check_datatype(stated, tensor)
     if datatype in RAW_ONLY:
         raise ValueError(datatype)
+    if list in map(type, values):
+        values = [element for (element,) in (one if type(one) is list else [one] for one in values)]
     return from_list(values, datatype, [len(values)], tensor)
 
 
-def from_bytes(values: Sequence[bytes | memoryview], datatype: str, tensor: Tensor) -> Array:
+def from_bytes(values: Sequence[bytes | memoryview], stated: Any, tensor: Tensor) -> Array:
     """From bytes, of each column as many."""
-    count = len(values)
+    datatype, count = check_datatype(stated, tensor), len(values)
     if datatype == "BYTES":
         return np.concatenate([from_raw(value, datatype, 1, "") for value in values])
     if len({*map(len, values)}) != 1:
@@ -114,9 +115,7 @@ def one_row(shapes: Sequence[Any], columns: Columns) -> None:
 
 
 def from_entries(entries: object, signature: Signature, tail: Tail | None) -> Row | None:
-    """From the `inputs` of V2 over HTTP, in any order: the columns of a datatype in JSON, or all of them
-    behind it in `tail`.
-    """
+    """From the `inputs` of V2 over HTTP, in any order, in JSON or behind it in `tail`."""
     if signature.columns is None or type(entries) is not list:
         return None
     try:
@@ -144,33 +143,29 @@ def _listed(entries: Sequence[Mapping[str, Any]], columns: Columns) -> tuple[Seq
     """In JSON."""
     datatypes, shapes, data = zip(*map(_LISTED, entries), strict=True)
     one_row(shapes, columns)
-    values = _only(data)
-    return datatypes, _only(values) if type(values[0]) is list else values
+    return datatypes, _only(data)
 
 
 def _only(lists: Sequence[Any]) -> list[Any]:
     """The one element that each has."""
-    if set(map(type, lists)) != _LISTS:
+    if not _LISTS.issuperset(map(type, lists)):
         raise ValueError
     return [element for (element,) in lists]
 
 
 def _cut(pieces: Sequence[Piece], columns: Columns) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Behind it, if any is."""
-    entries, data = zip(*pieces, strict=True)
-    where = {*map(type, data)}
-    if where == _NOWHERE:
-        return _listed(entries, columns)
-    datatypes, shapes = zip(*map(_HEAD, entries), strict=True)
-    one_row(shapes, columns)
-    if len(where) > 1 or any("data" in entry for entry in entries):
+    """Behind it, or in it."""
+    one_row([entry["shape"] for entry, _ in pieces], columns)
+    if any("data" in entry for entry, data in pieces if data is not None):
         raise ValueError
-    return datatypes, data
+    listed = iter(_only([entry["data"] for entry, data in pieces if data is None]))
+    sent = [(entry["datatype"], data is None) for entry, data in pieces]
+    return sent, [next(listed) if data is None else data for _, data in pieces]
 
 
-def _from_either(values: Sequence[Any], datatype: str, tensor: Tensor) -> Array:
-    decode = from_bytes if type(values[0]) is memoryview else from_values
-    return decode(values, datatype, tensor)
+def _from_either(values: Sequence[Any], way: tuple[Any, bool], tensor: Tensor) -> Array:
+    stated, in_json = way
+    return from_values(values, stated, tensor) if in_json else from_bytes(values, stated, tensor)
 
 
 def _piece(piece: Piece, tensor: Tensor) -> Array:

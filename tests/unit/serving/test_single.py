@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from noria_serving import reference
 from noria_serving.columns import Row
 from noria_serving.counters.recorder import Recorder
-from noria_serving.protocol import v1, v2, v2_grpc
+from noria_serving.protocol import large, v1, v2, v2_grpc
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import InferRequest
 from noria_serving.protocol.inference_pb2 import ModelInferRequest
@@ -188,6 +188,18 @@ def raw_beside(**changes: bytes) -> Decode:
 
 FULL = {**ROW, "b": 1.5, "to": "UA"}
 PIECES = {name: piece(name, value) for name, value in ROW.items()}
+
+
+def without(*names: str, of: Mapping[str, bytes] = PIECES) -> dict[str, bytes]:
+    return {name: data for name, data in of.items() if name not in names}
+
+
+def nested(value: Any, deep: int) -> Any:
+    for _ in range(deep):
+        value = [value]
+    return value
+
+
 TAKEN = {
     "JSON": in_json(entries()),
     "in another order": in_json(entries()[::-1]),
@@ -229,6 +241,19 @@ TAKEN = {
         {name: data for name, data in PIECES.items() if KINDS[name] != "BYTES"},
         more=[one for one in entries() if one["datatype"] == "BYTES"],
     ),
+    "nested, some": in_json(entries(a={"data": [[0.5]]}, to={"data": [[None]]})),
+    "one in JSON": behind(without("b"), more=entries()[2:3]),
+    "one behind the JSON": behind({"a": PIECES["a"]}, more=entries(a=None)),
+    "in four forms": behind(
+        {**without("carrier", "b", "n", "wide"), "a": to_raw(np.array([0.5]), "FP64")},
+        more=[
+            one | {"data": [one["data"]]} if one["name"] in ("b", "n") else one
+            for one in entries(a=None, late=None, to=None)
+        ],
+        a={"datatype": "FP64"},
+    ),
+    "V1, values in lists": instance({name: [value] for name, value in ROW.items()}),
+    "V1, some in lists": instance({**ROW, "a": [0.5], "to": ["UA"]}),
     "gRPC": message(PIECES),
     "gRPC, another datatype": message({**PIECES, "a": b"\0\1", "n": b"\7\0"}, a="BF16", n="UINT16"),
     "gRPC in another order": message(dict(reversed(PIECES.items()))),
@@ -263,11 +288,14 @@ DOUBTFUL = {
     ),
     "a size and nothing behind the JSON": in_json(entries(a={"parameters": {"binary_data_size": 4}})),
     "a size that is none": in_json(entries(a={"parameters": {"binary_data_size": "4"}})),
-    "nested, some": in_json(entries(a={"data": [[0.5]]})),
     "nested, some of them texts": in_json(entries(carrier={"data": [["A"]]}, to={"data": [{"A": 1}]})),
     "nested too deep": in_json([one | {"shape": [1, 1], "data": [[one["data"]]]} for one in entries()]),
     "nested, two values": in_json([one | {"data": [one["data"] * 2]} for one in entries()]),
     "nested, no value": in_json([one | {"data": [[]]} for one in entries()]),
+    "nested, as many values as columns": in_json(entries(a={"data": [[1, 2]]}, b={"data": [[]]})),
+    "one in JSON, too large": behind(without("n"), more=entries(n={"data": [128]})[3:4]),
+    "one in JSON, two values": behind(without("b"), more=entries(b={"data": [1, 2]})[2:3]),
+    "one in JSON, and a size wrong": behind({**without("b"), "a": b"\0" * 3}, more=entries()[2:3]),
     "no data": in_json([{**one, "data": None} for one in entries()]),
     "data left out": in_json(
         [{**{k: v for k, v in one.items() if k != "data"}, "x": 1} for one in entries()]
@@ -292,7 +320,7 @@ DOUBTFUL = {
     "null for a whole number": in_json(entries(n={"data": [None]})),
     "too large": in_json(entries(n={"data": [128]})),
     "too large for FP32": in_json(entries(a={"data": [-1e39]})),
-    "an instance of lists": instance({name: [value] for name, value in ROW.items()}),
+    "an instance of lists of two": instance({name: [value, value] for name, value in ROW.items()}),
     "an instance too large": instance({**ROW, "n": 128}),
     "an instance that lacks one": instance({"a": 1}),
     "both ways": behind({"a": b"\0\0\0\0"}),
@@ -381,6 +409,20 @@ def test_columns_beside_other_tensors_are_taken_at_once_and_are_the_same(case: s
     assert type(request.inputs) is Row
     assert request.rows == 1
     assert outcome(TAKEN_BESIDE[case], BESIDE) == outcome(TAKEN_BESIDE[case], usual(BESIDE))
+
+
+def test_columns_beside_a_vector_so_long_that_its_body_is_large_are_taken_at_once() -> None:
+    names = [one for one in KINDS if KINDS[one] in ("FP32", "FP64")]
+    columns = [one | {"data": [1e-3]} for one in entries() if one["name"] in names]
+    columns[0] |= {"shape": [1, 1], "data": [[1e-3]]}
+    vector = {"name": "vector", "shape": [1, 4096], "datatype": "FP32", "data": [0.25] * 4096}
+    signature = Signature(
+        (Tensor("vector", "FP32", (-1, 4096)), *(Tensor(one, KINDS[one], (-1, 1)) for one in names)), OUTPUTS
+    )
+    assert large.parse(body([vector, *columns]), len(columns) + 1) is not None
+    decode = in_json([vector, *columns])
+    assert type(decode(signature).inputs) is Row
+    assert outcome(decode, signature) == outcome(decode, usual(signature))
 
 
 @pytest.mark.parametrize("case", TAKEN_BESIDE)
@@ -520,14 +562,21 @@ def bytes_of(kind: str) -> st.SearchStrategy[bytes]:
     data=st.data(),
     order=st.permutations(sorted(KINDS)),
     stated=st.dictionaries(st.sampled_from(["a", "b", "n", "wide"]), st.sampled_from([*DATATYPES, "BF16"])),
+    listed=st.dictionaries(st.sampled_from(sorted(KINDS)), st.sampled_from([0, 1, 1, 2])),
 )
 def test_any_bytes_become_the_same_or_get_the_same_answer(
-    data: st.DataObject, order: list[str], stated: dict[str, str]
+    data: st.DataObject, order: list[str], stated: dict[str, str], listed: dict[str, int]
 ) -> None:
+    """Also beside values in JSON, each `listed` in so many lists."""
     kinds: dict[str, Any] = {name: stated.get(name, KINDS[name]) for name in order}
     pieces = {name: data.draw(bytes_of(kind)) for name, kind in kinds.items()}
     heads: dict[str, Any] = {name: {"datatype": kind} for name, kind in kinds.items()}
-    for decode in (behind(pieces, **heads), message(pieces, **kinds)):
+    values = {name: data.draw(LIKELY[KINDS[name]]) for name in listed}
+    more = entries(
+        **{name: heads[name] | {"data": nested(values[name], 1 + listed[name])} for name in listed}
+    )
+    some = behind(without(*listed, of=pieces), more=[one for one in more if one["name"] in listed], **heads)
+    for decode in (behind(pieces, **heads), message(pieces, **kinds), some):
         assert outcome(decode, FRAME) == outcome(decode, usual(FRAME))
 
 
