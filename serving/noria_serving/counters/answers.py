@@ -1,8 +1,10 @@
 """The newest answers of a version, while somebody compares them with another version's.
 
 In: answered requests, on the event loop. Out: what was predicted, by request. Invariants: nothing is kept
-unless somebody asked lately; what is kept is bounded in requests and rows; what goes is the oldest, so that
-servers that are asked at one moment tell of the same stretch of time, whoever answered more.
+unless somebody asked lately; what is kept is bounded in requests, rows and bytes; what goes is the oldest, so
+that servers that are asked at one moment tell of the same stretch of time, whoever answered more. A request
+of few bytes is kept as it came: to digest it takes as long as to count it, and is done of those alone that
+somebody is told of.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ MOST: Final = 4096
 """Answers that are kept: about 2 MB of them, if all have `MOST_ROWS`."""
 MOST_ROWS: Final = 16
 """Rows of one answer that are kept, evenly spread over it: rows of one request are no independent samples."""
+WHOLE: Final = 2048
+"""Bytes of a request up to which it is kept as it came: 8 MiB of all. A row of 20 columns has fewer."""
 LONGEST_ID: Final = 64
 """Bytes of a request's id that count; the routers' own have 36."""
 
@@ -34,8 +38,8 @@ Key = tuple[bytes | None, bytes]
 Ids are clients' to choose, and may repeat; those of requests that differ in their bodies do not count as one.
 A request without an id is known by its body alone.
 """
-_Known = tuple[bytes, int | None, list[Any]]
-"""Of an answer: the id and the body's checksum, or the body's digest and nothing; the values."""
+_Known = tuple[Key | bytes, list[Any]]
+"""Of an answer: the key, or what a longer one is known by; the values."""
 
 
 class Answers:
@@ -52,15 +56,12 @@ class Answers:
 
     def add(self, key: Key, values: Array) -> None:
         """values: one number a row, of several classes the position of the likeliest."""
-        request, body = key
         rows = len(values)
         if rows > MOST_ROWS:
             values = values[np.arange(MOST_ROWS) * rows // MOST_ROWS]
-        if request:
-            known: _Known = request[:LONGEST_ID], crc32(body), values.tolist()
-        else:
-            known = blake2b(body, digest_size=16).digest(), None, values.tolist()
-        self._kept.append(known)
+        request, body = key
+        short = len(body) + len(request or b"") <= WHOLE
+        self._kept.append((key if short else _name(key), values.tolist()))
         self.next += 1
 
     def ask(self, now: float) -> None:
@@ -79,7 +80,7 @@ class Answers:
         """
         gone = self.next - len(self._kept)
         later = islice(self._kept, max(0, number - gone), None)
-        return [(_digest(request, crc), self._named(values)) for request, crc, values in later]
+        return [(_digest(known), self._named(values)) for known, values in later]
 
     def _named(self, values: list[Any]) -> list[Any]:
         if self.task != "multiclass":
@@ -88,6 +89,14 @@ class Answers:
         return [names[value] if value < len(names) else value for value in values]
 
 
-def _digest(request: bytes, crc: int | None) -> str:
-    key = request if crc is None else request + crc.to_bytes(4)
-    return blake2b(key, digest_size=8).hexdigest()
+def _name(key: Key) -> bytes:
+    """The id and the body's checksum; of a request without an id the body's digest."""
+    request, body = key
+    if not request:
+        return blake2b(body, digest_size=16).digest()
+    return request[:LONGEST_ID] + crc32(body).to_bytes(4)
+
+
+def _digest(known: Key | bytes) -> str:
+    name = known if isinstance(known, bytes) else _name(known)
+    return blake2b(name, digest_size=8).hexdigest()

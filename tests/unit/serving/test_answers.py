@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,10 +92,35 @@ def test_a_long_id_is_known_by_its_beginning() -> None:
 
 
 def test_servers_of_earlier_releases_know_a_request_by_the_same_digest() -> None:
+    """However long it is."""
     answers = Answers("binary", ())
-    answers.add((b"2f1a", b"body"), numbers(1))
-    answers.add((None, b"body"), numbers(1))
-    assert [digest for digest, _ in answers.since(0)] == ["e9c28ef9a10d5b39", "d5b96979fdb8ad85"]
+    long = b"body" * 1000
+    keys: list[Key] = [
+        (b"2f1a", b"body"),
+        (None, b"body"),
+        (b"2f1a", long),
+        (None, long),
+        (b"x" * 5000, b"body"),
+    ]
+    for key in keys:
+        answers.add(key, numbers(1))
+    assert [digest for digest, _ in answers.since(0)] == [
+        "e9c28ef9a10d5b39", "d5b96979fdb8ad85", "e26c86ca198b7e24", "ac40e84582bab47d", "bb1df88309850319",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [(b"one", b"body" * 25_000), (None, b"body" * 25_000), (b"x" * 100_000, b"")])
+def test_of_a_long_request_as_little_is_kept_as_it_takes_to_know_it(key: Key) -> None:
+    answers = Answers("binary", ())
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            answers.add((key[0] and key[0] + b"%d" % number, key[1] + b"%d" % number), numbers(1))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len({digest for digest, _ in answers.since(0)}) == 100
+    assert kept < 100_000
 
 
 class Pod:
