@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from noria_operator.domain.pod_status import ended
 from noria_operator.evidence.answer import Answer
 from noria_operator.evidence.connections import Connections, request
 
@@ -74,9 +75,11 @@ def _most() -> int:
     return MOST_KEPT if files == resource.RLIM_INFINITY else min(MOST_KEPT, files // 2)
 
 
-def address(pod: Mapping[str, Any]) -> str | None:
-    """The pod's IP as it stands in a URL; None before it has one."""
+def address(pod: dict[str, Any]) -> str | None:
+    """The pod's IP as it stands in a URL; None before it has one, and once it has ended: an evicted pod keeps
+    the IP that it had, which others get.
+    """
     ip = (pod.get("status") or {}).get("podIP")
-    if not ip:
+    if not ip or ended(pod):
         return None
     return f"[{ip}]" if ":" in ip else str(ip)

@@ -92,6 +92,21 @@ async def labelled(reader: CounterReader, *read: dict[str, Any]) -> int | None:
     return None if labels is None else labels.samples
 
 
+@pytest.mark.parametrize("phase", ["Failed", "Succeeded"])
+async def test_an_ended_pod_is_not_read_as_its_address_may_be_another_models_by_now(phase: str) -> None:
+    """Evicted pods stand in the API for long, with the address that they had."""
+    ours, another = ModelServer("ours", 400, 7), ModelServer("another", 400, 90)
+    async with pods(ours, another) as port:
+        evicted = pod(2)
+        evicted["status"]["phase"] = phase
+        reader = CounterReader(port=port)
+        assert await labelled(reader, pod(1), evicted) == 7
+        assert await reader.reference("shop", "m", [evicted], version="m-1") is None
+        assert await reader.answered([evicted]) == {}
+        await reader.close()
+    assert another.asked == []
+
+
 async def test_labels_are_summed_over_pods_since_the_window_began() -> None:
     old, new = ModelServer("old", 100, 50), ModelServer("new", 400, 7)
     old.before = 40
