@@ -50,6 +50,11 @@ class Heard:
                 return one.document
         return None
 
+    def ahead(self, document: Document, now: float) -> float:
+        """How many seconds its clock is ahead of the operator's, by what it said: now, or when it did."""
+        heard = next((one.time for one in self.readings if one.document is document), now)
+        return document.at - heard
+
     def query(self) -> str:
         """What there is to tell it, as a query."""
         if not self.origins:

@@ -275,7 +275,7 @@ class CounterReader:
             return False
         taken = [self._put(known, each, ended, now) for each, ended in zip(windows, before, strict=True)]
         rest = [each for each, enough in zip(windows, taken, strict=True) if not enough]
-        ahead = now.at - self._now().timestamp() if self._now else 0.0
+        ahead = known.ahead(now, self._now().timestamp()) if self._now else 0.0
         return all([await self._fill(pod, known, each, round(each.since + ahead, 3)) for each in rest])
 
     async def _fill(self, pod: Json, known: Heard, window: Window, since: float) -> bool:

@@ -107,6 +107,20 @@ async def test_an_ended_pod_is_not_read_as_its_address_may_be_another_models_by_
     assert another.asked == []
 
 
+async def test_a_window_begins_at_its_moment_also_where_the_pod_was_read_for_another_one_just_now() -> None:
+    """What it said then tells how its clock goes, if that is compared with ours of then."""
+    time, server = [520.0], ModelServer("old", 100, 50)  # whose clock says 500
+    async with pods(server) as port:
+        reader = CounterReader(
+            port=port, fresh=1.0, clock=lambda: time[0], now=lambda: datetime.fromtimestamp(time[0], UTC)
+        )
+        await reader.window("shop", "m", [pod(1)], since=datetime.fromtimestamp(200, UTC))
+        time[0] += 0.9
+        await reader.window("shop", "m", [pod(1)], since=SINCE)
+        await reader.close()
+    assert [query for query in server.asked if "since" in query] == ["since=180.000", "since=280.000"]
+
+
 async def test_labels_are_summed_over_pods_since_the_window_began() -> None:
     old, new = ModelServer("old", 100, 50), ModelServer("new", 400, 7)
     old.before = 40
