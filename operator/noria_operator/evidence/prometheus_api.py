@@ -102,7 +102,8 @@ def data(status: int, body: bytes, *, exact: bool = False) -> Any:
         raise BadAnswer(f"status {status} without JSON{_words(body)}")
     if found.get("status") != "success":
         raise BadAnswer(f"status {status}: {str(found.get('error', 'no success'))[:200]}")
-    for warning in map(str, found.get("warnings") or ()):
+    warnings = found.get("warnings") or []
+    for warning in map(str, warnings if isinstance(warnings, list) else [warnings]):
         if exact or not warning.startswith(REMARK):
             raise BadAnswer(f"the answer is not whole: {warning[:200]}")
     return found.get("data")

@@ -155,6 +155,7 @@ def test_a_number_of_less_than_all_data_is_an_error_and_a_remark_about_the_query
         (401, b"no org id\n", "status 401 without JSON: no org id$"),
         (200, b"[]", "without JSON"),
         (200, b'{"status": "success"}', "not understood"),
+        (200, b'{"status": "success", "warnings": true, "data": {}}', "not whole: True"),
     ],
 )
 def test_everything_else_is_refused_with_a_reason(status: int, body: bytes, message: str) -> None:
