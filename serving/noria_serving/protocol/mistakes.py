@@ -108,10 +108,9 @@ def lost(array: Array, places: Array, datatype: str, tensor: Tensor) -> RequestE
 
 def out_of_range(value: float, datatype: str, tensor: Tensor) -> RequestError:
     """A number that has no place in the datatype."""
-    return RequestError(
-        f"input {tensor.name!r} holds {value!r:.40}, which is outside the range of {datatype}",
-        why=Why.VALUE,
-    )
+    broken = "INT" in datatype and isinstance(value, float) and not value.is_integer()
+    fault = "no whole number" if broken else f"outside the range of {datatype}"
+    return RequestError(f"input {tensor.name!r} holds {value!r:.40}, which is {fault}", why=Why.VALUE)
 
 
 def ragged(rows: Sequence[Any], shape: Sequence[int], name: str) -> RequestError:

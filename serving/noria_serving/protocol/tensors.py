@@ -38,6 +38,7 @@ ELEMENTS: Final[Mapping[str, frozenset[type]]] = {
 """What JSON may have for an element of each datatype."""
 _FLOATS: Final = frozenset({"FP16", "BF16", "FP32", "FP64"})
 _INTEGERS: Final = frozenset(name for name in DATATYPES if "INT" in name)
+_NUMBERS: Final = _FLOATS | _INTEGERS
 FEW: Final = 64
 """Elements, up to which Python looks at each in less time than numpy takes to begin."""
 _SMALL: Final = 65504.0
@@ -111,8 +112,10 @@ def from_list(flat: Sequence[Any], datatype: str, shape: Sequence[int], tensor: 
     """As many elements as the shape needs → an array in the tensor's datatype and rank."""
     elements = ELEMENTS[datatype]
     if not elements.issuperset(map(type, flat)):
-        at = next(at for at, x in enumerate(flat) if type(x) not in elements)
-        raise mistakes.wrong_element(at, flat[at], datatype, shape, tensor)
+        flat = [_whole(x) for x in flat] if datatype in _INTEGERS else flat
+        at = next((at for at, x in enumerate(flat) if type(x) not in elements), None)
+        if at is not None:
+            raise mistakes.wrong_element(at, flat[at], datatype, shape, tensor)
     if datatype == "BYTES":
         return strings([value or "" for value in flat]).reshape(_full(shape, tensor))
     try:
@@ -124,6 +127,11 @@ def from_list(flat: Sequence[Any], datatype: str, shape: Sequence[int], tensor: 
     return _cast(array, tensor).reshape(_full(shape, tensor))
 
 
+def _whole(value: Any) -> Any:
+    """3.0 is a whole number: so clients write one that comes out of a table of floats."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
 def _from_floats(wide: Array, shape: Sequence[int], tensor: Tensor) -> Array:
     """As many float64 as the shape needs → an array in the tensor's datatype and rank."""
     array, target = wide, DATATYPES[tensor.datatype]
@@ -131,6 +139,8 @@ def _from_floats(wide: Array, shape: Sequence[int], tensor: Tensor) -> Array:
         array, lost = narrowed(wide, target)
         if lost is not None:
             raise mistakes.lost(wide, lost, tensor.datatype, tensor)
+    elif tensor.datatype in _INTEGERS:
+        array = _cast(wide, tensor)
     return array.reshape(_full(shape, tensor))
 
 
@@ -184,19 +194,14 @@ def _are_small(array: Array) -> bool:
 
 
 def check_datatype(datatype: object, tensor: Tensor) -> str:
-    """The stated datatype, if the tensor's can hold it: any number for a float, else its kind."""
+    """The stated datatype, if the tensor's may hold what it has: any number for a number, else the same."""
     if datatype == tensor.datatype:
         return tensor.datatype
     if type(datatype) is not str or (datatype not in DATATYPES and datatype not in RAW_ONLY):
         raise RequestError(
             f"input {tensor.name!r}: unknown datatype {datatype!r:.60}; it must be {tensor.datatype}"
         )
-    fits = (
-        (datatype in _FLOATS or datatype in _INTEGERS)
-        if tensor.datatype in _FLOATS
-        else (datatype in _INTEGERS and tensor.datatype in _INTEGERS)
-    )
-    if not fits:
+    if datatype not in _NUMBERS or tensor.datatype not in _NUMBERS:
         raise RequestError(
             f"input {tensor.name!r} must be {tensor.datatype}, not {datatype}", why=Why.DATATYPE
         )

@@ -205,6 +205,34 @@ def test_a_whole_number_out_of_range_is_refused() -> None:
             decode_tensor({"name": "n", "shape": [1], "datatype": datatype, "data": [value]}, tensor)
 
 
+@pytest.mark.parametrize("datatype", ["INT8", "INT64", "FP32", "FP64"])
+def test_a_whole_number_may_have_a_point(datatype: str) -> None:
+    """As every number has that comes out of a table in which some are floats."""
+    tensor = Tensor("n", "INT8", (-1,))
+    sent = {"name": "n", "shape": [3], "datatype": datatype}
+    array = decode_tensor({**sent, "data": [3.0, -7, -0.0]}, tensor)
+    assert (array.tolist(), array.dtype) == ([3, -7, 0], np.int8)
+    large = decode_tensor({**sent, "data": np.array([3.0, -7.0, 0.0])}, tensor)
+    assert (large.tolist(), large.dtype) == ([3, -7, 0], np.int8)
+    said = r"3\.5, at \[1\]" if "INT" in datatype else r"'n' holds 3\.5, which is no whole number"
+    with pytest.raises(RequestError, match=said):
+        decode_tensor({**sent, "data": [3, 3.5, 1]}, tensor)
+    with pytest.raises(RequestError, match=r"holds 300(\.0)?, which is outside the range of INT8"):
+        decode_tensor({**sent, "data": [3, 300.0, 1]}, tensor)
+
+
+def test_what_is_no_number_is_no_whole_one() -> None:
+    with pytest.raises(RequestError, match="'n' holds nan, which is no whole number"):
+        decode_tensor(
+            {"name": "n", "shape": [1], "datatype": "FP64", "data": [None]}, Tensor("n", "INT64", (-1,))
+        )
+    for datatype, other in (("BOOL", "INT8"), ("FP32", "BOOL"), ("BYTES", "INT64"), ("INT8", "BYTES")):
+        with pytest.raises(RequestError, match=f"'n' must be {other}, not {datatype}"):
+            decode_tensor(
+                {"name": "n", "shape": [1], "datatype": datatype, "data": [1]}, Tensor("n", other, (-1,))
+            )
+
+
 JSON = st.recursive(
     st.none()
     | st.booleans()

@@ -223,12 +223,16 @@ TAKEN = {
         ]
     ),
     "another integer": in_json(entries(n={"datatype": "INT64", "data": [-7]})),
+    "floats for integers": in_json(entries(n={"datatype": "FP64", "data": [-7.0]})),
+    "a whole number with a point": in_json(entries(n={"data": [7.0]})),
+    "whole numbers with a point for floats": in_json(entries(a={"datatype": "INT64", "data": [3.0]})),
     "nested": in_json([one | {"shape": [1, 1], "data": [one["data"]]} for one in entries()]),
     "nested once more than the shape says": in_json([one | {"data": [one["data"]]} for one in entries()]),
     "a member of its own": in_json(entries(a={"note": 1})),
     "parameters, nothing behind the JSON": behind({}, more=entries(a={"parameters": {"content_type": "np"}})),
     "V1": instance(ROW),
     "a list of V1": instance([*ROW.values()]),
+    "V1, a whole number with a point": instance({**ROW, "n": -7.0}),
     "binary tensors": behind(PIECES),
     "binary tensors in another order": behind(dict(reversed(PIECES.items()))),
     "binary tensors with hints": behind(
@@ -236,6 +240,9 @@ TAKEN = {
     ),
     "binary integers for floats": behind(
         {**PIECES, "a": to_raw(np.array([2**53 + 3]), "INT64")}, a={"datatype": "INT64"}
+    ),
+    "binary floats for integers": behind(
+        {**PIECES, "n": to_raw(np.array([7.0]), "FP64")}, n={"datatype": "FP64"}
     ),
     "binary numbers, texts in JSON": behind(
         {name: data for name, data in PIECES.items() if KINDS[name] != "BYTES"},
@@ -259,6 +266,7 @@ TAKEN = {
     "gRPC in another order": message(dict(reversed(PIECES.items()))),
     "typed contents": typed(FULL),
     "typed contents, another datatype": typed({**FULL, "a": 3, "n": 7}, a="INT64", n="UINT32"),
+    "typed contents, floats for integers": typed({**FULL, "n": 7.0}, n="FP64"),
     "typed contents in another order": typed(dict(reversed(FULL.items()))),
     "typed contents with NaN": typed({**FULL, "a": float("nan"), "wide": float("inf"), "to": ""}),
 }
@@ -273,9 +281,7 @@ DOUBTFUL = {
     "a name that is a list": in_json(entries(n={"name": ["n"]})),
     "half floats in JSON": in_json(entries(a={"datatype": "FP16"})),
     "integers for floats, too large": in_json(entries(a={"datatype": "INT8", "data": [128]})),
-    "integers for floats, and none": in_json(entries(a={"datatype": "INT64", "data": [3.0]})),
     "integers for texts": in_json(entries(to={"datatype": "INT64", "data": [3]})),
-    "floats for integers": in_json(entries(n={"datatype": "FP64"})),
     "a datatype that is a list": in_json(entries(a={"datatype": ["FP64"]})),
     "another float, too large": in_json(entries(a={"datatype": "FP64", "data": [1e39]})),
     "another float behind the JSON": behind(PIECES, a={"datatype": "FP64"}),
@@ -316,7 +322,9 @@ DOUBTFUL = {
     "a number for a text": in_json(entries(carrier={"data": [7]})),
     "a text for a number": in_json(entries(a={"data": ["7"]})),
     "true for a number": in_json(entries(n={"data": [True]})),
-    "a float for a whole number": in_json(entries(n={"data": [7.0]})),
+    "a broken number for a whole one": in_json(entries(n={"data": [7.5]})),
+    "a broken float for a whole number": in_json(entries(n={"datatype": "FP64", "data": [7.5]})),
+    "binary NaN for a whole number": behind({**PIECES, "n": b"\0\0\xc0\x7f"}, n={"datatype": "FP32"}),
     "null for a whole number": in_json(entries(n={"data": [None]})),
     "too large": in_json(entries(n={"data": [128]})),
     "too large for FP32": in_json(entries(a={"data": [-1e39]})),
