@@ -285,12 +285,24 @@ def _golden(converted: conversion.Converted, inputs: Mapping[str, Array]) -> dic
     rows = {name: array[picked] for name, array in inputs.items()}
     signature: Signature = converted.backend.signature
     outputs = converted.backend.predict(rows)
+    _refuse_by_batch(signature, outputs, len(picked))
     return {
         "schema": GOLDEN_SCHEMA,
         "tolerance": GOLDEN_TOLERANCE,
         "inputs": [_plain(encode_tensor(t, rows[t.name])) for t in signature.inputs],
         "outputs": [_plain(encode_tensor(t, a)) for t, a in zip(signature.outputs, outputs, strict=True)],
     }
+
+
+def _refuse_by_batch(signature: Signature, outputs: Sequence[Array], rows: int) -> None:
+    """An output that is of all rows together: V1 answers row by row, and so does the payload log."""
+    for tensor, output in zip(signature.outputs, outputs, strict=True):
+        if output.shape[:1] != (rows,):
+            raise NoriaError(
+                Reason.MODEL_INVALID,
+                f"output {tensor.name!r} of shape {list(output.shape)} has not a value for each of {rows} "
+                "rows: leave it out of the model",
+            )
 
 
 def _without_infinity(inputs: Mapping[str, Array]) -> Array:

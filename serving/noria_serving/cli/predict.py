@@ -79,6 +79,7 @@ def _write(stream: IO[str], loaded: Loaded, table: Rows) -> None:
         writer.writerow(_header(tensors, widths, classes))
     for start in range(0, table.count, CHUNK):
         outputs = _predicted(backend, table, start, min(start + CHUNK, table.count))
+        _refuse_by_batch(tensors, outputs, min(CHUNK, table.count - start))
         flat = [array.reshape(len(array), -1) for array in outputs]
         if not start:
             writer.writerow(_header(tensors, [one.shape[1] for one in flat], classes))
@@ -97,6 +98,15 @@ def _predicted(backend: Backend, table: Rows, start: int, end: int) -> list[Any]
             Reason.MODEL_INVALID,
             f"the model fails on rows {start + 1} to {end}: {type(error).__name__}: {error!s:.300}",
         ) from error
+
+
+def _refuse_by_batch(tensors: Sequence[Tensor], outputs: Sequence[Any], rows: int) -> None:
+    odd = [t.name for t, output in zip(tensors, outputs, strict=True) if len(output) != rows]
+    if odd:
+        raise NoriaError(
+            Reason.MODEL_INVALID,
+            f"the outputs {odd[:9]} have not a value for each row, and so no line in a CSV",
+        )
 
 
 def _header(tensors: Sequence[Tensor], widths: Sequence[int], classes: Sequence[Any]) -> list[str]:

@@ -127,7 +127,8 @@ class PayloadLog:
         given = [array if array.base is None else array.copy() for array in outputs]  # not all of a batch
         arrays = [*(kept.arrays if isinstance(kept, Packed) else kept.values()), *given]
         size = RECORD_BYTES + sum(map(_size, arrays)) + getsizeof(request)
-        return self._offer(Prediction(nonce.hex(), at, request, kept, given, len(given[0]), size))
+        rows = len(next(iter(inputs.values())))
+        return self._offer(Prediction(nonce.hex(), at, request, kept, given, rows, size))
 
     def labels(self, token: Token, labels: Sequence[Any], now: float) -> None:
         """Hand over the labels of a prediction that is in the log."""

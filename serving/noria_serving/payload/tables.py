@@ -27,8 +27,8 @@ _TIME = pa.timestamp("us", tz="UTC")
 
 
 def predictions(records: Sequence[Prediction], columns: Columns) -> bytes:
-    """id, row, time, request; input.<feature> of each feature; output.<tensor> of each output, or
-    output.<tensor>.<column> of one with several.
+    """id, row, time, request; input.<feature> of each feature; output.<tensor> of each output with a value
+    for each row, or output.<tensor>.<column> of one with several.
     """
     counts = np.array([record.rows for record in records])
     table: dict[str, Any] = {
@@ -40,6 +40,8 @@ def predictions(records: Sequence[Prediction], columns: Columns) -> bytes:
     for name, tensor, column in columns.inputs:
         table[name] = _values([_column(record.inputs, tensor, column) for record in records])
     for name, index in columns.outputs:
+        if any(len(record.outputs[index]) != record.rows for record in records):
+            continue
         joined = np.concatenate([_flat(record.outputs[index]) for record in records])
         for column in range(joined.shape[1]):
             single = joined.shape[1] == 1

@@ -25,6 +25,8 @@ class InferRequest(NamedTuple):
     """Those of `outputs` that cannot be sent with NaN or infinity in them: JSON has neither."""
     deadline: float | None = None
     """time.monotonic() after which nobody waits for the answer."""
+    by_row: bool = False
+    """Whether it can be answered only with a value of each output for each row."""
 
 
 class InferAnswer(NamedTuple):

@@ -33,7 +33,7 @@ def decode(body: bytes, signature: Signature) -> InferRequest:
         tensor.name: _tensor(column, tensor) for tensor, column in zip(signature.inputs, columns, strict=True)
     }
     outputs = tuple(range(len(signature.outputs)))
-    return InferRequest(inputs, rows_of(inputs), outputs, finite=outputs)
+    return InferRequest(inputs, rows_of(inputs), outputs, finite=outputs, by_row=True)
 
 
 def _single(columns: list[list[Any]], signature: Signature) -> Row | None:

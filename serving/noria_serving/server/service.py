@@ -182,7 +182,13 @@ class Service:
             raise await self._no_answer(request, error, until) from error
 
     def _checked(self, request: InferRequest, outputs: list[Array]) -> Scored:
-        """What is counted of an answer that can be sent; else Flawed."""
+        """What is counted of an answer that can be sent; else Flawed, or RequestError where another
+        protocol can send it.
+        """
+        if request.by_row:
+            for tensor, output in zip(self.signature.outputs, outputs, strict=True):
+                if len(output) != request.rows:
+                    raise RequestError(f"output {tensor.name!r} has not a value for each row: ask over V2")
         for index in request.finite:
             output = outputs[index]
             if output.dtype.kind == "f" and not all_finite(output):
