@@ -223,8 +223,8 @@ def _converted(
         raise NoriaError(Reason.DATA_INVALID, "files= is for a class of your own; leave it out")
     data = _onnx_bytes(model)
     if data is None:
-        converted = conversion.convert(model, rows, arrays, task, holdout=holdout)
-        return converted, arrays, _classes(() if task == "regression" else getattr(model, "classes_", ()))
+        classes = _classes(() if task == "regression" else getattr(model, "classes_", ()))
+        return conversion.convert(model, rows, arrays, task, holdout=holdout), arrays, classes
     converted, signature = conversion.raw_onnx(data, arrays)
     if len(signature.inputs) == 1 and len(arrays) == 1:
         arrays = {signature.inputs[0].name: next(iter(arrays.values()))}
@@ -261,7 +261,15 @@ def _task(model: Any) -> str:
 
 
 def _classes(values: Any) -> list[Any]:
-    return [value.item() if isinstance(value, np.generic) else value for value in values]
+    """Labels as they are served: whole numbers (1.0 is one), truth values or text."""
+    labels = [value.item() if isinstance(value, np.generic) else value for value in values]
+    if odd := [label for label in labels if isinstance(label, float) and not label.is_integer()]:
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"labels are whole numbers, truth values or text, and {odd[0]} is none of these: leave out rows "
+            "without a label, make text of it (y.astype(str)), or give task='regression'",
+        )
+    return [int(label) if isinstance(label, float) else label for label in labels]
 
 
 def _refuse_probabilities(claims: Mapping[str, str]) -> None:

@@ -310,9 +310,15 @@ def _to_skops(model: Any, arrays: Mapping[str, Array], task: str) -> Converted:
 
 
 def _expected(model: Any, rows: Any, task: str) -> list[Array]:
-    if task == "regression":
-        return [np.asarray(model.predict(rows), dtype=np.float64).reshape(-1)]
     labels = np.asarray(model.predict(rows.copy()))  # a step with copy=False writes into its rows
+    if labels.size != len(rows):
+        raise NoriaError(
+            Reason.MODEL_INVALID,
+            f"the model predicts {labels.size / len(rows):g} values a row, and one is served: train and "
+            "hand over a model for each, or serve a class of your own that has all of them",
+        )
+    if task == "regression":
+        return [labels.astype(np.float64).reshape(-1)]
     if not hasattr(model, "predict_proba"):
         return [_names(labels)]
     return [labels, np.asarray(model.predict_proba(rows), dtype=np.float64)]

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from noria_serving import bundle, contract, rows
+from noria_serving import bundle, contract, conversion, rows
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.loaded import check_golden, load
 from noria_serving.signature import Signature, Tensor
@@ -66,18 +66,43 @@ def test_rows_with_infinite_numbers_are_trained_on_and_are_no_golden_ones(tmp_pa
     assert caught.value.reason is Reason.DATA_INVALID
 
 
-@pytest.mark.parametrize("least", [0.0, 1.0])
-def test_labels_that_are_whole_numbers_may_be_floats(least: float, matrix, tmp_path: Path) -> None:
-    """As pandas makes of 0 and 1 where some were missing."""
+@pytest.mark.parametrize("converts", [True, False])
+def test_labels_that_are_whole_numbers_with_a_point_are_served_as_whole_numbers(
+    converts: bool, matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So they are in a column that once had gaps, or that numpy read from a file."""
     from sklearn.linear_model import LogisticRegression
 
-    X, y = matrix
-    labels = y.astype(float) + least
-    model = LogisticRegression().fit(X, labels)
-    assert bundle.save(model, X, labels, tmp_path).format == "onnx"
+    if not converts:
+        monkeypatch.setattr(conversion, "_as_onnx", lambda *_: "no converter")
+    rows, labels = matrix
+    saved = bundle.save(LogisticRegression().fit(rows, labels * 1.0), rows, labels * 1.0, tmp_path)
     loaded = load(str(tmp_path))
-    said = loaded.backend.predict({"input-0": X[:50].astype(np.float32)})[0]
-    assert said.tolist() == model.predict(X[:50]).tolist()
+    assert (saved.format, loaded.manifest.classes) == ("onnx" if converts else "skops", (0, 1))
+    assert [type(label) for label in loaded.manifest.classes] == [int, int]
+    label = loaded.backend.predict({loaded.backend.signature.inputs[0].name: rows[:2].astype("f4")})[0]
+    assert label.dtype == np.int64
+
+
+def test_labels_that_are_no_labels_are_refused(matrix, matrix_bundle, tmp_path: Path) -> None:
+    rows, labels = matrix
+    source = matrix_bundle.path / "model.onnx"
+    for wrong in (np.where(labels, np.nan, 0.0), labels + 0.5):
+        with pytest.raises(NoriaError, match="none of these") as caught:
+            bundle.save(source, rows, wrong, tmp_path / "b", task="binary")
+        assert caught.value.reason is Reason.DATA_INVALID
+
+
+def test_a_model_of_several_targets_is_refused_by_that_reason(matrix, tmp_path: Path) -> None:
+    from sklearn.linear_model import LinearRegression
+    from sklearn.tree import DecisionTreeClassifier
+
+    rows, labels = matrix
+    both = np.column_stack([labels, 1 - labels])
+    for model in (LinearRegression(), DecisionTreeClassifier(max_depth=2)):
+        with pytest.raises(NoriaError, match="2 values a row") as caught:
+            bundle.save(model.fit(rows, both), rows, both, tmp_path / "b")
+        assert caught.value.reason is Reason.MODEL_INVALID
 
 
 def test_a_regression_has_one_prediction(matrix, tmp_path: Path) -> None:
