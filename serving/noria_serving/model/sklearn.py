@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model import lean, sklearn_names, sklearn_trees
 from noria_serving.model.scoring import labels_alone
+from noria_serving.model.sklearn_trees import parts_of
 from noria_serving.signature import Signature
 from noria_serving.zips import check_method
 
@@ -44,6 +45,8 @@ TRUSTED: Final = (
     "sklearn.tree._tree.Tree",
 )
 """Data-only internals of scikit-learn's own estimators that skops does not list as public types."""
+_LABELS_APART: Final = frozenset({"FixedThresholdClassifier", "TunedThresholdClassifierCV", "NuSVC", "SVC"})
+"""Estimators whose label need not be that of the largest probability: they have a threshold, or vote."""
 _NOT_PUBLIC: Final = frozenset(
     {"tests", "externals", "setup", "conftest", "experimental", "estimator_checks"}
 )
@@ -65,6 +68,7 @@ class SklearnModel:
         self._estimator = estimator
         self._classes = task != "regression"
         self._labels_only = labels_alone(signature, task)
+        self._labels_apart = any(type(one).__name__ in _LABELS_APART for one in parts_of(estimator))
         self.frame = not signature.matrix and hasattr(estimator, "feature_names_in_")
         """Whether rows become a DataFrame, which needs pandas."""
         self._columns = list(columns) if columns else [tensor.name for tensor in signature.inputs]
@@ -84,9 +88,11 @@ class SklearnModel:
         label = object if self.signature.outputs[0].datatype == "BYTES" else np.int64
         if self._labels_only:
             return [np.asarray(self._estimator.predict(rows)).reshape(-1).astype(label)]
+        labels = self._estimator.predict(rows.copy()) if self._labels_apart else None
         probabilities = np.asarray(self._estimator.predict_proba(rows), dtype=np.float64)
-        labels = np.asarray(self._estimator.classes_)[probabilities.argmax(axis=1)]
-        return [labels.astype(label), probabilities]
+        if labels is None:
+            labels = np.asarray(self._estimator.classes_)[probabilities.argmax(axis=1)]
+        return [np.asarray(labels).reshape(-1).astype(label), probabilities]
 
     def _table(self, inputs: Mapping[str, Array]) -> Any:
         if self.signature.matrix:

@@ -84,6 +84,21 @@ def test_labels_that_are_whole_numbers_with_a_point_are_served_as_whole_numbers(
     assert label.dtype == np.int64
 
 
+def test_a_label_that_is_not_of_the_largest_probability_is_served_as_the_model_gives_it(
+    matrix, tmp_path: Path
+) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import FixedThresholdClassifier
+
+    rows, labels = matrix
+    model = FixedThresholdClassifier(LogisticRegression(), threshold=0.2).fit(rows, labels)
+    bundle.save(model, rows, labels, tmp_path)
+    backend = load(str(tmp_path)).backend
+    label, probabilities = backend.predict({backend.signature.inputs[0].name: rows})
+    assert label.tolist() == model.predict(rows).tolist()
+    assert (label != probabilities.argmax(axis=1)).any()
+
+
 def test_labels_that_are_no_labels_are_refused(matrix, matrix_bundle, tmp_path: Path) -> None:
     rows, labels = matrix
     source = matrix_bundle.path / "model.onnx"
