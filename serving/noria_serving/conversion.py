@@ -325,15 +325,27 @@ def _expected(model: Any, rows: Any, task: str) -> list[Array]:
 
 
 def difference(actual: Sequence[Array], expected: Sequence[Array]) -> float:
-    """Largest difference of the numbers (relative above 1), 0 of labels alone; infinite where one differs."""
+    """Largest difference of the numbers, 0 of labels alone; infinite where one differs. Of probabilities it
+    is absolute, of a regression's numbers relative above 1, and at most to what they reach over.
+    """
     alone = expected[-1].dtype.kind == "U"
     if (alone or len(expected) == 2) and not np.array_equal(_names(actual[0]), _names(expected[0])):
         return float("inf")
     if alone:
         return 0.0
     left, right = actual[-1].reshape(-1).astype(np.float64), expected[-1].reshape(-1)
-    gaps = np.abs(left - right) / np.maximum(1.0, np.abs(right))
+    size = np.maximum(1.0, np.abs(right))
+    if len(expected) == 1:
+        size = np.minimum(size, reach(right))
+    gaps = np.abs(left - right) / size
     return float(gaps.max()) if np.isfinite(gaps).all() else float("inf")
+
+
+def reach(numbers: Array) -> float:
+    """What is large among a regression's numbers, of which all may be tiny: their range, or a tenth of their
+    size where they hardly differ; 1 of zeros.
+    """
+    return max(float(np.ptp(numbers)), float(np.abs(numbers).max()) / 10) or 1.0
 
 
 def _names(labels: Array) -> Array:

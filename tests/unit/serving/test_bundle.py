@@ -129,6 +129,24 @@ def test_a_regression_has_one_prediction(matrix, tmp_path: Path) -> None:
     assert load(str(tmp_path)).manifest.task == "regression"
 
 
+@pytest.mark.parametrize(("least", "step"), [(0.0, 1e-6), (2000.0, 0.015)])
+def test_numbers_that_are_tiny_or_hardly_differ_are_compared_by_what_they_differ(
+    least: float, step: float, tmp_path: Path
+) -> None:
+    """Single precision cannot tell these rows apart, and answers with the numbers of others."""
+    from sklearn.linear_model import LinearRegression
+
+    rows = 1e8 + np.arange(64.0)[:, None]
+    truth = least + step * np.arange(64)
+    saved = bundle.save(LinearRegression().fit(rows, truth), rows, truth, tmp_path)
+    assert saved.signature["inputs"][0]["datatype"] == "FP64"
+    backend = load(str(tmp_path)).backend
+    given = backend.predict({backend.signature.inputs[0].name: rows})[0].reshape(-1)
+    assert np.abs(given - truth).max() <= step / 100
+    golden = json.loads((tmp_path / contract.GOLDEN).read_bytes())
+    assert golden["tolerance"] == pytest.approx(1e-4 * min(1.0, 63 * step + least))
+
+
 def test_a_regression_knows_its_errors_by_prediction(matrix, tmp_path: Path) -> None:
     from sklearn.linear_model import LinearRegression
 
