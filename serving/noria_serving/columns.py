@@ -37,8 +37,6 @@ class Columns:
         """Of each column: the number of its datatype, and where it stands among the values of that."""
         self.shape = (-1, *[1] * rank)
         """Of the values of a datatype: an array for each column."""
-        self.lengths = {1, rank}
-        """How many dimensions a client may state."""
         self.beside = frozenset(beside)
         self.names = self.beside.union(datatypes)
         """Of all inputs of the model."""

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from noria_serving.columns import Columns, Row
+from noria_serving.columns import Row
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array
 from noria_serving.protocol.raw import RAW_ONLY, Tail, from_raw
@@ -23,7 +23,7 @@ from noria_serving.protocol.tensors import check_datatype, decode_tensor, from_a
 from noria_serving.signature import DATATYPES, Signature, Tensor
 
 Entry = TypeVar("Entry")
-Take = Callable[[Sequence[Entry], Columns], tuple[Sequence[Any], Sequence[Any]]]
+Take = Callable[[Sequence[Entry]], tuple[Sequence[Any], Sequence[Any]]]
 """From the entries of some columns: how each was sent, the stated datatype as a rule, and the value or its
 bytes. ValueError, TypeError or KeyError for entries of another form, or of another number of rows.
 """
@@ -35,6 +35,8 @@ _LISTED: Final = itemgetter("datatype", "shape", "data")
 _MEMBERS: Final = {4}
 """How many most entries have in JSON: these three and their name, and so no parameters."""
 _ONE: Final = {1}
+_RANKS: Final = {1, 2}
+"""How many dimensions a client may state of a column."""
 _INTS: Final = {int}
 _LISTS: Final = {list}
 _SIZES: Final = frozenset({int, type(None)})
@@ -62,7 +64,7 @@ def divided(
         if given.keys() != columns.names:
             return None
         for datatype, pick in columns.kinds:
-            flat.append(_together(*take(pick(given), columns), _COLUMNS[datatype], decode))
+            flat.append(_together(*take(pick(given)), _COLUMNS[datatype], decode))
     except (RequestError, TypeError, ValueError, KeyError):
         return None
     row = Row(columns, flat)
@@ -104,13 +106,10 @@ def from_bytes(values: Sequence[bytes | memoryview], stated: Any, tensor: Tensor
     return from_array(from_raw(b"".join(values), datatype, count, ""), datatype, [count], tensor)
 
 
-def one_row(shapes: Sequence[Any], columns: Columns) -> None:
-    """ValueError unless each is of one row: [1], or [1, 1] where a column has two dimensions; TypeError for
-    shapes that are no lists.
-    """
+def one_row(shapes: Sequence[Any]) -> None:
+    """ValueError unless each is of one row: [1] or [1, 1]; TypeError for shapes that are no lists."""
     sizes = [*chain.from_iterable(shapes)]
-    lengths = columns.lengths
-    if set(sizes) != _ONE or set(map(type, sizes)) != _INTS or not lengths.issuperset(map(len, shapes)):
+    if set(sizes) != _ONE or set(map(type, sizes)) != _INTS or not _RANKS.issuperset(map(len, shapes)):
         raise ValueError
 
 
@@ -139,10 +138,10 @@ def from_entries(entries: object, signature: Signature, tail: Tail | None) -> Ro
     return row
 
 
-def _listed(entries: Sequence[Mapping[str, Any]], columns: Columns) -> tuple[Sequence[Any], Sequence[Any]]:
+def _listed(entries: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Any], Sequence[Any]]:
     """In JSON."""
     datatypes, shapes, data = zip(*map(_LISTED, entries), strict=True)
-    one_row(shapes, columns)
+    one_row(shapes)
     return datatypes, _only(data)
 
 
@@ -153,9 +152,9 @@ def _only(lists: Sequence[Any]) -> list[Any]:
     return [element for (element,) in lists]
 
 
-def _cut(pieces: Sequence[Piece], columns: Columns) -> tuple[Sequence[Any], Sequence[Any]]:
+def _cut(pieces: Sequence[Piece]) -> tuple[Sequence[Any], Sequence[Any]]:
     """Behind it, or in it."""
-    one_row([entry["shape"] for entry, _ in pieces], columns)
+    one_row([entry["shape"] for entry, _ in pieces])
     if any("data" in entry for entry, data in pieces if data is not None):
         raise ValueError
     listed = iter(_only([entry["data"] for entry, data in pieces if data is None]))

@@ -209,11 +209,10 @@ def check_datatype(datatype: object, tensor: Tensor) -> str:
 
 
 def check_shape(shape: object, tensor: Tensor) -> list[int]:
-    """The claimed shape, if it fits the tensor's; a column may leave out its trailing 1."""
+    """The claimed shape, if it fits the tensor's; a column may have a trailing 1 or leave it out."""
     if type(shape) is not list or not _INT.issuperset(map(type, shape)) or not _sizes(shape):
         raise mistakes.bad_shape(shape, tensor)
-    expected = tensor.shape
-    full = [*shape, 1] if len(shape) == 1 and expected[1:] == (1,) else shape
+    expected, full = tensor.shape, _full(shape, tensor)
     if len(full) != len(expected) or not all(map(_fits, expected, full)):
         raise RequestError(
             f"input {tensor.name!r}: shape must be {list(expected)}, not {shape[:FEW]!r:.100}", why=Why.SHAPE
@@ -232,7 +231,13 @@ def _fits(want: int, have: int) -> bool:
 
 
 def _full(shape: Sequence[int], tensor: Tensor) -> Sequence[int]:
-    return [*shape, 1] if len(shape) < len(tensor.shape) else shape
+    """As the model takes it."""
+    expected = tensor.shape
+    if len(shape) == len(expected):
+        return shape
+    if len(shape) == 1 and expected[1:] == (1,):
+        return [*shape, 1]
+    return shape[:1] if len(expected) == 1 and shape[1:] == [1] else shape
 
 
 def _binary_size(entry: Mapping[str, Any], name: str) -> int | None:

@@ -47,7 +47,7 @@ def _single(columns: list[list[Any]], signature: Signature) -> Row | None:
     return single.divided(
         named,
         signature,
-        lambda entries, _: ([kind for kind, _ in entries], [value for _, (value,) in entries]),
+        lambda entries: ([kind for kind, _ in entries], [value for _, (value,) in entries]),
         single.from_values,
         lambda entry, tensor: _tensor(entry[1], tensor),
     )

@@ -15,7 +15,6 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from noria_serving import contract
-from noria_serving.columns import Columns
 from noria_serving.protocol import apart, mistakes, single
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.inference import Array, InferAnswer, InferRequest
@@ -122,13 +121,13 @@ def _inputs(
     return row or collect(named, signature.inputs, _raw)
 
 
-def _raw_columns(pairs: Sequence[Raw], columns: Columns) -> tuple[Sequence[str], Sequence[Any]]:
-    single.one_row([entry.shape for entry, _ in pairs], columns)
+def _raw_columns(pairs: Sequence[Raw]) -> tuple[Sequence[str], Sequence[Any]]:
+    single.one_row([entry.shape for entry, _ in pairs])
     return [entry.datatype for entry, _ in pairs], [data for _, data in pairs]
 
 
-def _typed_columns(entries: Sequence[Input], columns: Columns) -> tuple[Sequence[str], Sequence[Any]]:
-    single.one_row([entry.shape for entry in entries], columns)
+def _typed_columns(entries: Sequence[Input]) -> tuple[Sequence[str], Sequence[Any]]:
+    single.one_row([entry.shape for entry in entries])
     return [entry.datatype for entry in entries], [*map(_only, entries)]
 
 

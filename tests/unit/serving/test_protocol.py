@@ -221,6 +221,17 @@ def test_a_whole_number_may_have_a_point(datatype: str) -> None:
         decode_tensor({**sent, "data": [3, 300.0, 1]}, tensor)
 
 
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_a_column_has_one_dimension_or_two(shape: tuple[int, ...]) -> None:
+    tensor = Tensor("n", "INT64", shape)
+    for stated, data in (([2], [1, 2]), ([2, 1], [1, 2]), ([2, 1], [[1], [2]])):
+        array = decode_tensor({"name": "n", "shape": stated, "datatype": "INT64", "data": data}, tensor)
+        assert (array.shape, array.reshape(-1).tolist()) == ((2, *shape[1:]), [1, 2])
+    for stated in ([1, 2], [2, 1, 1], []):
+        with pytest.raises(RequestError, match="shape must be"):
+            decode_tensor({"name": "n", "shape": stated, "datatype": "INT64", "data": [1, 2]}, tensor)
+
+
 def test_what_is_no_number_is_no_whole_one() -> None:
     with pytest.raises(RequestError, match="'n' holds nan, which is no whole number"):
         decode_tensor(

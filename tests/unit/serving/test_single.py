@@ -363,10 +363,12 @@ DOUBTFUL = {
     ),
 }
 
+RANKS = ("JSON", "nested", "V1", "a list of V1", "binary tensors", "gRPC", "typed contents")
+
 
 @pytest.mark.parametrize(
     ("case", "signature"),
-    [*((case, FRAME) for case in TAKEN), ("JSON", FLAT), ("V1", FLAT), ("a list of V1", FLAT)],
+    [*((case, FRAME) for case in TAKEN), *((case, FLAT) for case in RANKS)],
 )
 def test_a_row_is_taken_and_is_the_same(case: str, signature: Signature) -> None:
     request = TAKEN[case](signature)

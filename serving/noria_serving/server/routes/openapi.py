@@ -198,10 +198,10 @@ def _response(signature: Signature) -> Schema:
 
 
 def _input(tensor: Tensor) -> Schema:
-    """A column may be given as a list of rows, without its trailing 1."""
+    """A column may be given as a list of rows, or with a trailing 1."""
     rank = len(tensor.shape)
-    least = 1 if tensor.shape[1:] == (1,) else rank
-    sizes = _list({**COUNT, "maximum": 2**31 - 1}, minItems=least, maxItems=rank)
+    least, most = (1, 2) if tensor.shape[1:] in ((), (1,)) else (rank, rank)
+    sizes = _list({**COUNT, "maximum": 2**31 - 1}, minItems=least, maxItems=most)
     return _tensor(
         tensor,
         datatype={**TEXT, "description": f"{tensor.datatype}, or one whose numbers have a place in it"},
