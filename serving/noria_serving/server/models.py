@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 FINISH_SECONDS: Final = 20.0
 """What a version that was replaced has in flight may take so long."""
 POLL_SECONDS: Final = 0.02
+LEAVING: Final = "the server is about to end"
 LATER: Final = (b"retry-after", b"5")
 """For who asks for a version that is being loaded; the same as from a router that knows of no pod."""
 
@@ -90,7 +91,7 @@ class Models:
     def unready(self) -> str:
         """Why it may get none, if so."""
         if self.draining:
-            return "the server is about to end"
+            return LEAVING
         waited = (slot for slot in self.slots if slot.wanted and not slot.ready)
         return next((_unready(slot.settings.names[0], [slot]) for slot in waited), "")
 

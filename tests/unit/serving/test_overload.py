@@ -323,7 +323,10 @@ async def test_a_prediction_that_never_returns_ends_ready_and_then_live_until_it
         assert (await client.get("/v2/health/live")).status_code == 200
         service.line._began = began - 120
         live = await client.get("/v2/health/live")
-        assert (live.status_code, live.json()) == (503, {"live": False})
+        assert live.status_code == 503
+        assert live.json() == {
+            "live": False, "error": "a prediction does not end: this process will be replaced",
+        }  # fmt: skip
         gate.open.set()
         async with asyncio.timeout(WAIT):
             while not models.ready:

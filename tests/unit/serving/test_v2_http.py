@@ -222,6 +222,11 @@ async def test_a_failed_version_leaves_its_name_to_the_next_lower_one(
         503,
         {"live": False, "ready": False, "error": "model 'iris' failed: golden rows differ"},
     )
+    failed = await client.get("/v2/models/iris/versions/10/ready")
+    assert (failed.status_code, failed.json()) == (
+        503,
+        {"name": "iris", "ready": False, "error": "model 'iris' failed: golden rows differ"},
+    )
     index = (await client.post("/v2/repository/index")).json()
     assert index[1] == {
         "name": "iris", "version": "10", "state": "UNAVAILABLE", "reason": "golden rows differ",

@@ -9,13 +9,14 @@ from noria_serving import contract
 from noria_serving.protocol.errors import RequestError
 from noria_serving.protocol.v2 import JSON, render
 from noria_serving.server.http import Answer
-from noria_serving.server.models import Models
+from noria_serving.server.models import LEAVING, Models
 from noria_serving.server.service import Service
 
 NAME: Final = "noria"
 VERSION: Final = contract.VERSION
 EXTENSIONS: Final = ("binary_tensor_data", "model_repository", "noria_feedback")
 SERVER: Final = {"name": NAME, "version": VERSION, "extensions": EXTENSIONS}
+STUCK: Final = "a prediction does not end: this process will be replaced"
 PLATFORMS: Final = {
     "onnx": "onnx_onnxruntime",
     "skops": "sklearn_skops",
@@ -36,7 +37,9 @@ def server() -> Answer:
 
 def live(models: Models) -> Answer:
     """While this answers at all, and no model is stuck for good."""
-    return document(200 if models.live else 503, {"live": models.live})
+    if models.live:
+        return document(200, {"live": True})
+    return document(503, {"live": False, "error": STUCK})
 
 
 def alive() -> Answer:
@@ -59,20 +62,27 @@ def names(models: Models) -> Answer:
 
 
 def model_ready(models: Models, name: str, version: str | None) -> Answer:
-    """200 or 503, never an error for a model that exists."""
-    is_ready = is_model_ready(models, name, version)
-    return document(200 if is_ready else 503, {"name": name, "ready": is_ready})
+    """200 or 503 with the reason, in one form."""
+    why = unready(models, name, version)
+    if not why:
+        return document(200, {"name": name, "ready": True})
+    return document(503, {"name": name, "ready": False, "error": why})
 
 
 def is_model_ready(models: Models, name: str, version: str | None) -> bool:
     """Whether it may get traffic; RequestError 404 when there is no such model or version."""
+    return not unready(models, name, version)
+
+
+def unready(models: Models, name: str, version: str | None) -> str:
+    """Why a model may get no traffic, if so; RequestError 404 when there is no such model or version."""
     try:
         models.find(name, version)
     except RequestError as error:
         if error.status != 503:
             raise
-        return False
-    return not models.draining
+        return str(error)
+    return LEAVING if models.draining else ""
 
 
 def model(models: Models, name: str, version: str | None) -> Answer:

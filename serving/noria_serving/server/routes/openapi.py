@@ -83,7 +83,9 @@ def describe(models: Models) -> Answer:
     index = _operation("Versions and their states", _list(ENTRY))
     paths: Schema = {
         "/v2": {"get": _operation("Server metadata", SERVER)},
-        "/v2/health/live": {"get": _health("Whether the server lives", _object("live", live=FLAG))},
+        "/v2/health/live": {
+            "get": _health("Whether the server lives", _object("live", live=FLAG, error=TEXT))
+        },
         "/v2/health/ready": {
             "get": _health(
                 "Whether all models are ready", _object("live", "ready", live=FLAG, ready=FLAG, error=TEXT)
@@ -165,7 +167,7 @@ def _health(summary: str, schema: Schema) -> Schema:
 
 
 def _readiness() -> Schema:
-    return _health("Whether the model is ready", _object("name", "ready", name=TEXT, ready=FLAG))
+    return _health("Whether the model is ready", _object("name", "ready", name=TEXT, ready=FLAG, error=TEXT))
 
 
 def _body(content: Schema) -> Schema:
