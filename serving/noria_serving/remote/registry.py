@@ -32,6 +32,9 @@ TITLE: Final = "org.opencontainers.image.title"
 UNPACK: Final = "io.deis.oras.content.unpack"
 MODELS: Final = "models"
 """Where a modelcar image keeps its files."""
+HUB: Final = "registry-1.docker.io"
+"""Where Docker Hub answers, whatever it goes by."""
+_HUB_NAMES: Final = ("docker.io", "index.docker.io", HUB)
 _INDEXES: Final = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -44,6 +47,8 @@ _IMAGES: Final = (
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",
 )
+_LOGINS: Final = ("{}", "https://{}", "https://{}/v1/", "https://{}/v2/")
+"""How a docker configuration may name a registry."""
 _REFERENCE: Final = re.compile(
     r"oci://(?P<host>[^/@?#]+)/(?P<repository>[a-z0-9._/-]+?)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127})|@(?P<digest>sha256:[0-9a-f]{64}))"
@@ -112,7 +117,8 @@ def registry_source(uri: str) -> Scratch:
             Reason.CONFIGURATION,
             "the URI is not oci://<registry>/<repository>:<tag> or …@sha256:<digest>",
         )
-    repository = _authorised(found["host"], found["repository"], credentials.variables(uri))
+    host = HUB if found["host"] in _HUB_NAMES else found["host"]
+    repository = _authorised(host, found["repository"], credentials.variables(uri))
     manifest = repository.manifest(found["tag"] or found["digest"])
     layers, scratch = manifest.get("layers"), Scratch()
     if not isinstance(layers, list) or not 0 < len(layers) <= 2 * MAX_FILES:
@@ -177,7 +183,9 @@ def _login(host: str, keys: Mapping[str, str]) -> dict[str, str]:
         return dict(keys)
     try:
         entries = json.loads(text)["auths"]
-        entry = entries.get(host) or entries.get(f"https://{host}") or {}
+        names = _HUB_NAMES if host == HUB else (host,)
+        known = (form.format(name) for name in names for form in _LOGINS)
+        entry: Any = next((entries[key] for key in known if entries.get(key)), {})
         user, _, password = base64.b64decode(entry.get("auth", "")).decode().partition(":")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise NoriaError(Reason.CONFIGURATION, ".dockerconfigjson of the Secret is malformed") from error

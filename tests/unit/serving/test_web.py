@@ -12,7 +12,7 @@ from noria_serving import credentials
 from noria_serving.artifact import open_source
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.remote import web
-from noria_serving.remote.sources import client_of
+from noria_serving.remote.sources import basic, client_of
 from noria_serving.remote.web import Client
 
 SECRET = "s3cr3t"
@@ -75,6 +75,27 @@ def test_a_uri_that_is_none_is_refused(uri: str) -> None:
         open_source(uri)
     assert caught.value.reason is Reason.ADDRESS_REFUSED
     assert SECRET not in caught.value.message  # a password, to whoever forgot the host
+
+
+@pytest.mark.parametrize("name", ["docker.io", "index.docker.io", "registry-1.docker.io"])
+@pytest.mark.parametrize("key", ["https://index.docker.io/v1/", "docker.io"])
+def test_docker_hub_is_asked_where_it_answers_by_any_of_its_names(
+    name: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`docker login` and `kubectl create secret docker-registry` write it as the first of the two keys."""
+    login = {"auths": {key: {"username": "reader", "password": SECRET}}}
+    (tmp_path / ".dockerconfigjson").write_text(json.dumps(login))
+    monkeypatch.setenv("NORIA_CREDENTIALS", json.dumps({f"oci://{name}/team": str(tmp_path)}))
+    ends = answering(monkeypatch, reply(200), reply(404))
+    with pytest.raises(NoriaError) as caught:
+        open_source(f"oci://{name}/team/model:4")
+    assert caught.value.reason is Reason.NOT_FOUND
+    _, asked = (end.recv(65_536).decode() for end in ends)
+    for end in ends:
+        end.close()
+    assert asked.startswith("GET /v2/team/model/manifests/4 ")
+    assert "\r\nHost: registry-1.docker.io\r\n" in asked
+    assert f"\r\nAuthorization: {basic('reader', SECRET)}\r\n" in asked
 
 
 @pytest.mark.parametrize("place", ["https://[", "https://models.example:port/", "http://models.example/"])
