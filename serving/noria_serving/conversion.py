@@ -262,6 +262,12 @@ def _node(node: Any, role: str) -> Tensor:
             f"options={{'zipmap': False}})",
         )
     shape = tuple(n if isinstance(n, int) and n > 0 else -1 for n in node.shape)
+    if role == "input" and shape[:1] != (-1,):
+        raise NoriaError(
+            Reason.MODEL_INVALID,
+            f"input {node.name!r} of shape {list(shape)} takes no other number of rows; export the model "
+            "with a first dimension of any size (torch.onnx.export: dynamic_shapes)",
+        )
     return Tensor(node.name, TYPES[node.type], (-1, *shape[1:]))
 
 

@@ -297,6 +297,17 @@ def test_an_onnx_model_with_an_output_that_has_no_value_a_row_is_refused(
     assert caught.value.reason is Reason.MODEL_INVALID
 
 
+def test_an_onnx_model_of_so_many_rows_is_refused_by_that_reason(
+    matrix, matrix_bundle, tmp_path: Path
+) -> None:
+    """As exporters make it of the rows that they are shown, unless told."""
+    model = onnx.load(matrix_bundle.path / "model.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = len(matrix[0])
+    with pytest.raises(NoriaError, match="no other number of rows") as caught:
+        bundle.save(model, *matrix, tmp_path / "b", task="binary")
+    assert caught.value.reason is Reason.MODEL_INVALID
+
+
 def test_golden_answers_may_hold_nothing_where_a_model_finds_nothing() -> None:
     """Rows of a request may not: theirs cost nothing to claim."""
 
