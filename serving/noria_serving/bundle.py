@@ -130,8 +130,9 @@ def save(
 ) -> Bundle:
     """Write a bundle to `path` (default: $NORIA_OUTPUT).
 
-    model: a fitted classifier, regressor or pipeline of scikit-learn, XGBoost or LightGBM (or an XGBoost
-    Booster), a PyTorch module, an ONNX model as bytes or path, or a class of your own (PythonModel).
+    model: a fitted classifier, regressor or pipeline of scikit-learn, XGBoost or LightGBM (or a search for
+    one, such as GridSearchCV; or an XGBoost Booster), a PyTorch module, an ONNX model as bytes or path, or a
+    class of your own (PythonModel).
     X, y: the training rows (DataFrame or 2-d array) and labels; bins and golden rows come from them.
     metrics: the trainer's own figures, recorded as claims.
     task: binary, multiclass or regression; needed with an ONNX model, a PyTorch module or a class.
@@ -143,7 +144,7 @@ def save(
     slices: columns by which served rows are told apart (see docs/slices.md; default: $NORIA_SLICES).
     """
     target = Path(path or os.environ.get(contract.ENV_OUTPUT) or "bundle")
-    model = boosters.estimator(model)
+    model = boosters.estimator(getattr(model, "best_estimator_", model))  # what a search found predicts alone
     table, names = conversion.table(X)
     if not len(y) or len(y) != len(next(iter(table.values()))):
         raise NoriaError(Reason.DATA_INVALID, "X and y must have the same number of rows, at least one")

@@ -28,6 +28,20 @@ def test_the_same_model_and_rows_give_the_same_digest(matrix, matrix_bundle, tmp
     assert again.digest == matrix_bundle.digest
 
 
+def test_a_search_is_saved_as_the_model_that_it_found(frame, tmp_path: Path) -> None:
+    """Boosters by the names of their columns have no other form that knows of searches."""
+    from sklearn.model_selection import GridSearchCV
+    from xgboost import XGBClassifier
+
+    rows, labels = frame
+    numbers = rows[["distance", "hour"]]
+    search = GridSearchCV(XGBClassifier(n_estimators=2, n_jobs=1), {"max_depth": [1]}, cv=2).fit(
+        numbers, labels
+    )
+    found = bundle.save(search.best_estimator_, numbers, labels, tmp_path / "found")
+    assert bundle.save(search, numbers, labels, tmp_path / "search").digest == found.digest
+
+
 def test_a_pipeline_on_named_columns_becomes_onnx_with_one_tensor_a_column(
     frame_bundle: bundle.Bundle,
 ) -> None:
