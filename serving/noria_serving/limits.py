@@ -25,6 +25,7 @@ class Limits:
     max_buffered: int = _limit(
         64 * 2**20, "NORIA_MAX_BUFFERED_BYTES", "bytes of all large bodies that are held at a time"
     )
+    max_rows: int = _limit(2**19, "NORIA_MAX_ROWS", "rows that a request may have; 0: any number")
     max_queue: int = _limit(
         256, "NORIA_MAX_QUEUE", "requests that may wait for a version's thread, or for the event loop"
     )

@@ -171,6 +171,12 @@ class Service:
         size: int,
     ) -> InferAnswer:
         """Of the model, counted; RequestError where it gave none."""
+        most = self.limits.max_rows
+        if request.rows > most > 0:
+            said = (
+                f"the request has {request.rows} rows, the limit is {most}: ask for them in several requests"
+            )
+            raise RequestError(said, status=413)
         try:
             outputs = await self._predict(request, arrived, deadline, ahead, entrance)
             scored = self._checked(request, outputs)

@@ -165,6 +165,33 @@ async def test_beyond_the_line_it_is_429_and_the_rest_is_answered(loaded: Loaded
     assert 'model_server_connections_lost_total{reason="slow_request"} 0.0' in text
 
 
+async def test_a_request_of_more_rows_than_may_be_asked_at_once_meets_no_model(
+    loaded: Loaded, gate: Gate
+) -> None:
+    """A body within its limit has a row a byte, where rows are narrow."""
+    gate.open.set()
+    service = served(loaded, gate, Limits(max_rows=2))
+    _, client = client_of(service)
+
+    def body(rows: int) -> dict[str, Any]:
+        return {"inputs": [{**BODY["inputs"][0], "shape": [rows, 3], "data": [1, 2, 3] * rows}]}
+
+    async with client:
+        assert (await client.post(PATH, json=body(2))).status_code == 200
+        for path, sent in ((PATH, body(3)), ("/v1/models/m:predict", {"instances": [[1, 2, 3]] * 3})):
+            refused = await client.post(path, json=sent)
+            assert (refused.status_code, refused.headers["noria-version"]) == (413, "m-1")
+            assert refused.json() == {
+                "error": "the request has 3 rows, the limit is 2: ask for them in several requests"
+            }
+    assert gate.calls == [2]
+    service.recorder.fold()
+    counted = service.recorder.state.as_json(service.recorder.state.vector)["requests"]
+    assert counted == {"ok": 1, "client_error": 2, "server_error": 0}
+    anything = served(loaded, gate, Limits(max_rows=0))
+    assert (await anything.infer(request())).outputs
+
+
 def posted(path: str = PATH) -> bytes:
     body = json.dumps(BODY).encode()
     return b"POST %b HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
