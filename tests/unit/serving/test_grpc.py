@@ -479,7 +479,16 @@ async def test_words_that_are_no_unicode_end_no_stream_and_hide_no_model(
     assert found.models[0].reason == "no file caf?"
 
 
-async def test_a_stream_that_is_open_at_the_end_is_answered_and_ends_well(port: Port) -> None:
+async def aborted(stream: grpc.aio.StreamStreamCall[bytes, bytes]) -> str:
+    """What a stream that ends without a further answer is told: to open another one."""
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await stream.read()
+    assert ended.value.code() == CODES.ABORTED
+    return str(ended.value.details())
+
+
+async def test_a_stream_that_is_open_at_the_end_is_answered_and_told_to_go_elsewhere(port: Port) -> None:
+    """Half of a message may be on its way, and Triton's client takes OK for a stream that answers on."""
     idle, busy = port.stream(), port.stream()
     for number in range(20):
         await busy.write(request(id=str(number)).SerializeToString())
@@ -487,11 +496,30 @@ async def test_a_stream_that_is_open_at_the_end_is_answered_and_ends_well(port: 
     assert await idle.read()
     answered = [await busy.read()]  # a call that the server has not seen yet may be refused
     await port.listener.stop(10)
-    while (data := await busy.read()) is not grpc.aio.EOF:
-        answered.append(data)
+    answered += [await busy.read() for _ in range(19)]
     answers = [inference_pb2.ModelStreamInferResponse.FromString(data) for data in answered]
     assert [answer.infer_response.id for answer in answers] == [str(number) for number in range(20)]
-    assert (await busy.code(), await idle.code()) == (CODES.OK, CODES.OK)
+    for stream in (busy, idle):
+        assert "this server leaves" in await aborted(stream)
+
+
+async def test_a_stream_on_which_requests_go_on_coming_ends_in_time(port: Port) -> None:
+    stream, begun = port.stream(), asyncio.Event()
+
+    async def ask() -> None:
+        while True:
+            await stream.write(request().SerializeToString())
+            assert await stream.read()
+            begun.set()
+
+    asking = asyncio.create_task(ask())
+    async with asyncio.timeout(20):
+        await begun.wait()
+        await port.listener._streams.end(0.5)
+        with pytest.raises((grpc.aio.AioRpcError, asyncio.InvalidStateError)):
+            await asking
+        assert await stream.code() == CODES.ABORTED
+    assert port.listener._streams._open == 0
 
 
 async def test_a_stream_that_is_being_answered_at_the_end_is_waited_for(
@@ -515,8 +543,7 @@ async def test_a_stream_that_is_being_answered_at_the_end_is_waited_for(
     going.set()
     await ending
     assert inference_pb2.ModelStreamInferResponse.FromString(await stream.read()).infer_response.id == "only"
-    assert await stream.read() is grpc.aio.EOF
-    assert await stream.code() == CODES.OK
+    assert "this server leaves" in await aborted(stream)
 
 
 async def test_a_client_that_goes_away_in_mid_stream_leaves_nothing_behind(port: Port) -> None:

@@ -2,7 +2,8 @@
 
 Invariants: every request that is seen to name a model is counted exactly once, as over HTTP; the requests of
 a stream are answered in their order, and one that is refused ends no stream; when the server leaves, a stream
-ends well after everything that came was answered.
+ends after everything that came was answered, and its client is told to go elsewhere: half of a request may be
+here, and Triton's client takes a stream that ends well for one that still answers.
 """
 
 from __future__ import annotations
@@ -96,13 +97,14 @@ class Streams:
         self._reading: dict[asyncio.Task[bytes], float] = {}
         """What waits for a client's next request, and since when."""
         self._open = 0
-        self._ending = False
+        self._ending = self._over = False
+        """Whether streams end on which nothing comes, and whether all do."""
 
     def method(self) -> grpc.RpcMethodHandler[bytes, bytes]:
         return grpc.stream_stream_rpc_method_handler(self._serve)
 
     async def end(self, seconds: float) -> None:
-        """End each stream when nothing more comes, after so many seconds in any case."""
+        """End each stream when nothing more comes, after so many seconds in any case: between two answers."""
         self._ending = True
         until = time.monotonic() + seconds
         while self._open and time.monotonic() < until:
@@ -110,6 +112,9 @@ class Streams:
             for read in [read for read, since in self._reading.items() if since < idle]:
                 read.cancel()
             await asyncio.sleep(IDLE_SECONDS / 4)
+        self._over = True
+        for read in self._reading:
+            read.cancel()
 
     async def _serve(self, _: object, context: Context) -> None:
         try:
@@ -129,7 +134,9 @@ class Streams:
             self._open -= 1
 
     async def _next(self, context: Context) -> bytes | None:
-        """The next request, None at the end of the stream."""
+        """The next request, None at the end of the stream; RequestError where none is waited for."""
+        if self._over:
+            raise _leaves()
         read: asyncio.Task[bytes] = asyncio.ensure_future(context.read())
         self._reading[read] = time.monotonic()
         try:
@@ -139,7 +146,7 @@ class Streams:
             raise RequestError(f"nothing came for {self._idle:g} s: open a new stream", status=408) from None
         except asyncio.CancelledError:
             if self._ending and read.cancelled():
-                return None
+                raise _leaves() from None
             raise
         finally:
             del self._reading[read]
@@ -158,6 +165,11 @@ class Streams:
             log.exception("request failed")
             said = FAULT
         return ModelStreamInferResponse(error_message=said, infer_response=ModelInferResponse(id=identifier))
+
+
+def _leaves() -> RequestError:
+    said = "this server leaves: open another stream, and ask there what has no answer here"
+    return RequestError(said, status=409)
 
 
 def unary(models: Models, gate: Gate) -> Handler:

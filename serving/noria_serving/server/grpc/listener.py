@@ -8,6 +8,7 @@ after `stop` began, what is in flight is answered.
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import Final
 
@@ -43,6 +44,8 @@ GONE_MS: Final = 20_000
 """When it is not: all its streams end."""
 REFUSE_SECONDS: Final = 2.0
 """How long calls are refused at most, before grpcio cancels those that still come."""
+ASKED: Final = 0.75
+"""Of the time to finish: so long streams are answered on which requests go on coming."""
 
 
 class Listener:
@@ -99,9 +102,12 @@ class Listener:
 
     async def stop(self, seconds: float) -> None:
         """Take no new calls; finish those in flight, for so many seconds at most."""
+        until = time.monotonic() + seconds
         self._health.end()
-        await asyncio.gather(self._gate.close(min(seconds, REFUSE_SECONDS)), self._streams.end(seconds))
-        await self._server.stop(seconds)
+        await asyncio.gather(
+            self._gate.close(min(seconds, REFUSE_SECONDS)), self._streams.end(ASKED * seconds)
+        )
+        await self._server.stop(max(0.0, until - time.monotonic()))
 
 
 def address(host: str, port: int) -> str:
