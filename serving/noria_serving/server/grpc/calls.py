@@ -37,7 +37,7 @@ Reader = Callable[[bytes], Any]
 _STATUSES: Final = {
     404: grpc.StatusCode.NOT_FOUND,
     405: grpc.StatusCode.UNIMPLEMENTED,
-    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    408: grpc.StatusCode.ABORTED,  # its client's doing: the other counts as a fault of the version
     409: grpc.StatusCode.ABORTED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
