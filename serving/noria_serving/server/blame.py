@@ -36,8 +36,10 @@ class Doubt(NamedTuple):
 def unlike_training(reference: Reference, inputs: Mapping[str, Array]) -> str | None:
     """What in these rows the model has never seen."""
     for bins in reference.features:
-        column = _column(bins, inputs[bins.input])
-        said = _category(bins, column) if bins.kind == "category" else _number(bins, column)
+        said = _absent(bins, inputs[bins.input])
+        if said is None:
+            column = _column(bins, inputs[bins.input])
+            said = _category(bins, column) if bins.kind == "category" else _number(bins, column)
         if said is not None:
             return f"feature {bins.name!r} {said}"
     return None
@@ -62,6 +64,12 @@ def doubtful(reference: Reference, inputs: Mapping[str, Array]) -> Doubt | None:
         else:
             flat[new, bins.column] = np.clip(column[new].astype(np.float64), bins.low, bins.high)
     return Doubt(said, likened) if said else None
+
+
+def _absent(bins: Bins, array: Array) -> str | None:
+    """Where a model takes rows of any width: whether these end before the feature does."""
+    width, end = array.size // len(array), bins.column + (bins.projection.width if bins.projection else 1)
+    return f"is not in rows of {width} columns" if width < end else None
 
 
 def _column(bins: Bins, array: Array) -> Array:

@@ -72,6 +72,24 @@ def test_vectors_with_gaps_like_those_of_training_excuse_no_model() -> None:
     assert unlike_training(known(gaps, embeddings={"text": range(2, WIDTH)}), changed(gaps, np.nan)) is None
 
 
+def test_vectors_that_end_before_an_embedding_does_are_the_requests_fault() -> None:
+    trained = known(VECTORS, embeddings={"text": range(2, WIDTH)})
+    found = unlike_training(trained, {"input-0": VECTORS[:2, : WIDTH - 1]})
+    assert found == f"feature 'text[norm]' is not in rows of {WIDTH - 1} columns"
+
+
+async def test_rows_that_end_before_a_feature_are_the_requests_fault_and_counted(loaded: Loaded) -> None:
+    """Where nobody but the model knows how wide they must be."""
+    service = Service(SETTINGS, loaded)
+    with pytest.raises(RequestError, match="is not in rows of 2 columns; the model failed") as refused:
+        await service.infer(InferRequest({"input-0": np.ones((2, 2), np.float32)}, 2, (0, 1)))
+    assert refused.value.status == 400
+    service.recorder.fold()
+    counted = service.recorder.state.as_json(service.recorder.state.vector)["requests"]
+    assert counted == {"ok": 0, "client_error": 1, "server_error": 0}
+    service.close()
+
+
 async def infer(service: Service, tensor: Mapping[str, Any], tail: bytes = b"") -> httpx.Response:
     """The answer to a request of one tensor as JSON, or with its numbers behind it."""
     models = Models(Settings((service.settings,)))
