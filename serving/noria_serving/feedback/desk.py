@@ -131,6 +131,9 @@ class Desk:
                 Refusal.EXPIRED,
                 f"the token is {age:.0f} s old; labels are counted for {MAX_AGE_SECONDS} s",
             )
+        if not self._understands(token):
+            said = f"the labels are for {token.version}, which predicts something else than {self._version}"
+            raise Refused(Refusal.INVALID, said)
         given = labels if isinstance(labels, list) else [labels]
         if len(given) != token.rows:
             raise Refused(Refusal.INVALID, f"the token has {token.rows} rows, `labels` has {len(given)}")
@@ -153,6 +156,14 @@ class Desk:
             self._count("late")
         self._state.add_delay(age)
         return Accepted("matched", rows)
+
+    def _understands(self, token: Token) -> bool:
+        """Whether it is known here what another version's rows were asked: which of two classes, or which of
+        several. Numbers, and large batches, which are not counted, need no names of classes.
+        """
+        if token.version == self._version or token.values or token.batch:
+            return True
+        return self._task == ("multiclass" if token.marks else "binary")
 
     def _look_for_room(self, labels: Sequence[Any]) -> None:
         """Refused, where the payload log cannot take them: nowhere else are labels of a large batch kept."""
@@ -190,7 +201,7 @@ class Desk:
             self._state.add_call(token.version, int(label) * classes + predicted, classes**2)
         # A token has a byte for either: of more than 256 classes, and of another version, one mistake in 256
         # counts as right.
-        if token.version != self._version and token.marks:
+        if token.version != self._version:
             right = self._marks[int(label)] == token.marks[row]
         else:
             right = int(label) & 255 == predicted

@@ -432,6 +432,24 @@ def test_a_version_that_knows_more_classes_counts_those_of_another_by_their_name
     assert (sum(counts["positives"]), sum(counts["negatives"])) == (right, 1 - right)
 
 
+@pytest.mark.parametrize(
+    ("before", "now"), [("binary", "multiclass"), ("multiclass", "binary"), ("binary", "regression")]
+)
+def test_labels_for_a_version_that_predicts_something_else_are_refused_and_stay_good(
+    before: str, now: str, loaded: Loaded
+) -> None:
+    """Counted, each right answer of a model of two classes would be a wrong one of several."""
+    classes = {"binary": (0, 1), "multiclass": (0, 1, 2), "regression": ()}
+    older = desk(loaded, version="late-3", classes=classes[before], task=before)
+    newer = desk(loaded, version="late-4", classes=classes[now], task=now)
+    token = issue(older, np.array([0.9]), np.array([1]) if before == "multiclass" else None, NOW)
+    with pytest.raises(Refused, match="for late-3, which predicts something else") as refused:
+        newer.accept(token, [1], NOW)
+    assert refused.value.refusal is Refusal.INVALID
+    assert newer._state.versions == []
+    assert outcome(older, token, [1]) == "matched"
+
+
 def test_classes_of_another_version_and_too_many_are_right_or_wrong_only(loaded: Loaded) -> None:
     many = tuple("abcdefghijklmnopqrstu")
     other = desk(loaded, version="late-3", classes=("a", "b", "c"), task="multiclass")
