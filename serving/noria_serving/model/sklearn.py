@@ -43,8 +43,10 @@ TRUSTED: Final = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
 )
-"""Data-only internals of scikit-learn's own estimators that skops does not list as public types."""
+"""Data-only internals of scikit-learn's own estimators that skops does not list as public types; a Bunch is a
+dictionary, of what votes by its name."""
 _LABELS_APART: Final = frozenset({"FixedThresholdClassifier", "TunedThresholdClassifierCV", "NuSVC", "SVC"})
 """Estimators whose label need not be that of the largest probability: they have a threshold, or vote."""
 _NOT_PUBLIC: Final = frozenset(

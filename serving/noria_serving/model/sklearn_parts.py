@@ -1,5 +1,5 @@
 """What else of scikit-learn's follows numbers of a file without a look at bounds: columns of sparse rows that
-an encoder or a vocabulary gives, support vectors, neighbours, centers.
+an encoder or a vocabulary gives, support vectors, neighbours, centers, votes.
 
 In: an object that skops rebuilt. Out: nothing, or `ModelInvalid`. Invariant: no number leads out of the
 arrays that compiled code (libsvm, SciPy's sparse rows, BLAS) reads with it.
@@ -27,6 +27,8 @@ def check(one: Any, where: str) -> None:
         _support(one, where)
     if "_n_features_outs" in parts:
         _encoder(one, where)
+    if "le_" in parts and "voting" in parts:
+        _votes(one, where)
     if isinstance(words := parts.get("vocabulary_"), dict) and set(words.values()) != set(range(len(words))):
         raise damaged(where, "its vocabulary leads out of its columns")
     for name in _COMPARED & parts.keys():
@@ -49,6 +51,13 @@ def _support(model: Any, where: str) -> None:
             raise damaged(where, "it has not as many support vectors as it says")
     elif vectors and not 0 <= rows.min() <= rows.max() < model.shape_fit_[0]:
         raise damaged(where, "its support vectors lead out of the kernel")
+
+
+def _votes(model: Any, where: str) -> None:
+    """What an estimator says is counted at its place, in as many counts as the largest of them asks for."""
+    places = np.arange(len(model.classes_))
+    if not all(np.array_equal(voter.classes_, places) for voter in model.estimators_):
+        raise damaged(where, "its estimators tell other classes apart than it does")
 
 
 def _encoder(encoder: Any, where: str) -> None:

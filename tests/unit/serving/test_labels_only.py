@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
+from sklearn.ensemble import VotingClassifier
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.linear_model import (
     LogisticRegression,
@@ -113,9 +114,16 @@ def test_a_classifier_without_probabilities_is_converted_and_has_labels_alone(
     assert counts == dict(zip(names.astype(str).tolist(), rows.tolist(), strict=True))
 
 
-def test_one_without_an_onnx_form_answers_labels_from_skops(tmp_path: Path) -> None:
-    model = make_pipeline(RBFSampler(random_state=0), LinearSVC()).fit(X, PETS)
-    assert bundle.save(model, X, PETS, tmp_path).format == "skops"
+@pytest.mark.parametrize(
+    "model",
+    [
+        make_pipeline(RBFSampler(random_state=0), LinearSVC()),
+        VotingClassifier([("line", RidgeClassifier()), ("margin", make_pipeline(RBFSampler(), LinearSVC()))]),
+    ],
+    ids=["pipeline", "votes"],
+)
+def test_one_without_an_onnx_form_answers_labels_from_skops(tmp_path: Path, model: Any) -> None:
+    assert bundle.save(model.fit(X, PETS), X, PETS, tmp_path).format == "skops"
     loaded = load(str(tmp_path))
     (answer,) = loaded.backend.predict({"input-0": X})
     assert answer.tolist() == model.predict(X).tolist()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import skops.io
 from sklearn.cluster import KMeans
+from sklearn.ensemble import StackingClassifier, VotingClassifier, VotingRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import KNNImputer
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import SVC, SVR, NuSVC
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.sklearn import load_skops
@@ -25,6 +27,10 @@ GAPS = np.where(ROWS == 3, np.nan, ROWS)
 NAMES = ROWS.astype(int).astype(str).astype(object)
 TEXTS = [" ".join(f"word{value}" for value in row) for row in NAMES]
 LABELS = (ROWS[:, 0] > 1).astype(int) + (ROWS[:, 1] > 2)
+
+
+TREE = ("tree", DecisionTreeClassifier(max_depth=2))
+LINE = ("line", LogisticRegression())
 
 
 def behind(first: Any) -> Any:
@@ -47,6 +53,10 @@ MODELS: dict[str, tuple[Any, Any]] = {
     "neighbours by distances": (KNeighborsClassifier(metric="precomputed"), ROWS @ ROWS.T),
     "neighbours for gaps": (behind(KNNImputer()), GAPS),
     "centers": (KMeans(3, n_init=1), ROWS),
+    "votes": (VotingClassifier([TREE, LINE]), ROWS),
+    "weighed votes": (VotingClassifier([TREE, LINE], voting="soft", weights=[1, 2]), ROWS),
+    "a mean": (VotingRegressor([("tree", DecisionTreeRegressor(max_depth=2))]), ROWS),
+    "a judge": (StackingClassifier([TREE], LogisticRegression(), cv=2), ROWS),
 }
 
 
@@ -80,6 +90,7 @@ CRAFTED: dict[str, tuple[str, Callable[[Any], None]]] = {
     "what is rare": ("rare names", lambda m: m[0]._default_to_infrequent_mappings[3].fill(10**8)),
     "a word": ("texts", lambda m: m[0].vocabulary_.update(word1=10**8)),
     "narrower neighbours": ("neighbours", lambda m: put(m, _fit_X=m._fit_X[:, :1].copy())),
+    "a vote far away": ("votes", lambda m: put(m.estimators_[0], classes_=m.classes_ + 10**8)),
     "narrower centers": ("centers", lambda m: put(m, cluster_centers_=m.cluster_centers_[:, :1].copy())),
 }
 
