@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from noria_serving.counters.latency import Histogram
 from noria_serving.protocol.errors import RequestError
@@ -23,6 +23,8 @@ from noria_serving.server.batching import Inputs, Predict
 
 ROWS: tuple[float, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
 """Bounds of the histogram of rows a call."""
+LONGEST: Final = 3600.0
+"""Seconds; a client that says that it waits for longer does not make a stuck model a busy one."""
 
 
 @dataclass(slots=True)
@@ -129,7 +131,7 @@ class Line:
         if batch:
             self._busy = True
             waits = (turn.deadline - turn.since for turn in batch if turn.deadline is not None)
-            self._patience = max(waits, default=0.0)
+            self._patience = min(max(waits, default=0.0), LONGEST)
             self.rows.observe(sum(turn.rows for turn in batch))
             calling = loop.run_in_executor(self._thread, self._timed, lambda: self._answer(batch))
             calling.add_done_callback(lambda done: self._done(batch, done))

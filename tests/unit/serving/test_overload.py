@@ -362,6 +362,27 @@ async def test_a_prediction_that_never_returns_ends_ready_and_then_live_until_it
         assert (await client.get("/v2/health/live")).status_code == 200
 
 
+async def test_a_client_that_would_wait_for_years_hides_no_model_that_is_stuck(
+    loaded: Loaded, gate: Gate
+) -> None:
+    service = served(loaded, gate, replace(LIMITS, deadline=30))
+    asked = asyncio.create_task(service.infer(request()._replace(deadline=time.monotonic() + 1e9)))
+    await gate.reached()
+    began = service.line._began
+    assert began is not None
+    service.line._began = began - 7000
+    service.tick()
+    assert not service.fault
+    service.line._began = began - 7300
+    service.tick()
+    assert "has been running for" in service.fault
+    service.line._began = began - 14500
+    assert service.hopeless
+    gate.open.set()
+    assert (await asked).outputs
+    service.close()
+
+
 async def test_a_version_whose_housekeeping_fails_takes_it_from_no_other_and_gets_it_again(
     loaded: Loaded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
