@@ -32,10 +32,11 @@ async def accept(models: Models, call: Call, name: str, version: str | None) -> 
     models.find(name, version)
     content = parse_object(await call.body(models.settings.max_body))
     service = models.find(name, version)  # it may have been replaced while the body came
-    if "items" in content:
+    if content.get("items") is not None:
         return _batch(service, content["items"])
-    sent = call.headers.get(TOKEN_HEADER)
-    token = content.get("token", sent.decode("latin-1") if sent else None)
+    sent, token = call.headers.get(TOKEN_HEADER), content.get("token")
+    if token is None and sent:
+        token = sent.decode("latin-1")
     try:
         accepted = service.desk.accept(token, content.get("labels"), time.time())
     except Refused as refused:
