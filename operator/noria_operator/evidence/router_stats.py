@@ -30,9 +30,10 @@ _RESET, _TOLD_LATE = "upstream_rq_tx_reset", "upstream_rq_504"
 _SAVED, _DROPPED = "upstream_rq_retry_success", "upstream_cx_destroy_remote_with_active_rq"
 _RETRIED, _UNANSWERED = "upstream_rq_retry", "upstream_rq_503"
 _UNREACHED, _NOBODY = "upstream_rq_pending_failure_eject", "upstream_cx_none_healthy"
-_REFUSALS = tuple(f"grpc.{code}" for code in (1, 3, 5, 6, 7, 9, 10, 11, 12, 16))
+_REFUSALS = tuple(f"grpc.{code}" for code in (1, 3, 5, 6, 7, 9, 11, 12, 16))
 """CANCELLED by the server, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
-FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNIMPLEMENTED, UNAUTHENTICATED: other 4xx of HTTP."""
+FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED, UNAUTHENTICATED: other 4xx of HTTP. ABORTED is none: with it
+a model server ends streams when it goes away, and calls of clients that send nothing."""
 _FAULTS = tuple(f"grpc.{code}" for code in (2, 4, 8, 13, 14, 15))
 """UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS: what HTTP calls 5xx and
 429 (and 413, which gRPC does not tell apart; clients that send too much do so to every version)."""
