@@ -185,9 +185,7 @@ def test_a_row_of_the_fleet_tells_of_its_champion_alone(heading: str, tmp_path: 
         labels = {**BAD, **MODEL, "version": f"m-{number}"}
         told += [
             series(f"model:{heading}", f"{value:g}x10", **labels),
-            series(
-                "noria_deployment_weight_ratio", "1x10", **labels, role=role, router_cluster=f"bad-{number}"
-            ),
+            series("noria_deployment_weight_ratio", "1x10", **labels, role=role, revision=f"bad-{number}"),
         ]
     (shown,) = (expr for _, expr in queries(DASHBOARDS["fleet.json"]) if f"model:{heading}" in expr)
     judge(tmp_path, told, Expected("5m", expand(shown, VALUES), [({**BAD, **MODEL}, 0.7)]))
@@ -264,9 +262,7 @@ def versioned(place: Json, version: str, role: str, told: tuple[float, float]) -
     value, half = told
     found = {"high": value + half, "low": value - half}
     named = [series(f"model:accuracy_{end}:ratio1d", f"{at:g}x10", **labels) for end, at in found.items()]
-    weight = series(
-        "noria_deployment_weight_ratio", "1x10", **labels, role=role, router_cluster=f"{version}-a"
-    )
+    weight = series("noria_deployment_weight_ratio", "1x10", **labels, role=role, revision=f"{version}-a")
     return [*named, weight]
 
 

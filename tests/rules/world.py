@@ -82,7 +82,7 @@ def requests(
 
 def served(labels: Mapping[str, str], version: Mapping[str, str] = V, role: str = "champion") -> Json:
     """That the operator tells of a version in use."""
-    place = {**labels, **version, "role": role, "router_cluster": f"{labels['deployment']}-1-aaaaaa"}
+    place = {**labels, **version, "role": role, "revision": f"{labels['deployment']}-1-aaaaaa"}
     return series("noria_deployment_weight_ratio", "0.5x5000", **place)
 
 
@@ -90,8 +90,8 @@ def asked(labels: Mapping[str, str], challenger: str) -> list[Json]:
     """That clients ask the champion, and whether (1 or 0, minute by minute) they ask a challenger."""
     name, one = "noria_deployment_asked", labels["deployment"]
     return [
-        series(name, "1x5000", **labels, **V, role="champion", router_cluster=f"{one}-1-aaaaaa"),
-        series(name, challenger, **labels, **NEXT, role="challenger", router_cluster=f"{one}-2-bbbbbb"),
+        series(name, "1x5000", **labels, **V, role="champion", revision=f"{one}-1-aaaaaa"),
+        series(name, challenger, **labels, **NEXT, role="challenger", revision=f"{one}-2-bbbbbb"),
     ]
 
 

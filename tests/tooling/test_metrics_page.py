@@ -33,4 +33,4 @@ def test_names_of_the_operators_metrics_follow_the_rules_of_prometheus(row: metr
     assert kind != "histogram" or words[-1] in UNITS
     assert text.endswith(".")
     assert all(re.fullmatch(r"[a-z]+", label) for label in labels)
-    assert not {"pod", "job", "instance", "le"} & set(labels)
+    assert not {"pod", "job", "instance", "le", "cluster"} & set(labels)

@@ -56,17 +56,17 @@ CONDITION: Final = Family(
 )
 WEIGHT: Final = Family(
     "noria_deployment_weight_ratio",
-    "Share of requests of each version in use. Role: champion, challenger, previous; router_cluster: its "
+    "Share of requests of each version in use. Role: champion, challenger, previous; revision: its "
     "name at routers.",
     DEPLOYMENT,
-    ("version", "role", "router_cluster"),
+    ("version", "role", "revision"),
 )
 ASKED: Final = Family(
     "noria_deployment_asked",
     "1 for a version in use that clients' requests go to, by weight or by header; 0 for one that gets copies "
     "of them, or nothing.",
     DEPLOYMENT,
-    ("version", "role", "router_cluster"),
+    ("version", "role", "revision"),
 )
 ASIDE: Final = Family(
     "noria_deployment_led_aside",

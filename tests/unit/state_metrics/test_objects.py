@@ -111,7 +111,7 @@ def test_a_deployment_tells_its_phase_conditions_and_the_share_of_each_version()
         (3, "challenger", "flights-3-dddddd", 0),
         (0, "previous", "flights-0-cccccc", 0),
     ):
-        labels = {**PLACE, "version": f"flight-delay-{number}", "role": role, "router_cluster": cluster}
+        labels = {**PLACE, "version": f"flight-delay-{number}", "role": role, "revision": cluster}
         assert value("noria_deployment_weight_ratio", labels) == ratio
 
 
@@ -127,7 +127,7 @@ def test_a_deployment_tells_its_phase_conditions_and_the_share_of_each_version()
 def test_a_deployment_tells_whether_clients_ask_a_version(share: Json, asked: int) -> None:
     one = {"version": "flight-delay-2", "name": "flights-2-bbbbbb"}
     value = told(deployment(candidate=one, traffic=[one | share])).get_sample_value
-    labels = {**PLACE, "version": one["version"], "role": "challenger", "router_cluster": one["name"]}
+    labels = {**PLACE, "version": one["version"], "role": "challenger", "revision": one["name"]}
     assert value("noria_deployment_asked", labels) == asked
 
 
