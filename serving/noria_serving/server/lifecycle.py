@@ -32,7 +32,7 @@ from noria_serving.server.app import App
 from noria_serving.server.arrivals import Arrivals
 from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.models import Models
-from noria_serving.server.service import STUCK
+from noria_serving.server.soundness import STUCK
 from noria_serving.server.wire import Connection
 from noria_serving.settings import Settings
 from noria_serving.supervisor import Parent

@@ -62,7 +62,7 @@ class Slot:
 
     @property
     def ready(self) -> bool:
-        return self.service is not None and not self.service.fault
+        return self.service is not None and not self.service.soundness.fault
 
 
 class Models:
@@ -98,7 +98,7 @@ class Models:
     @property
     def live(self) -> bool:
         """Whether this process is worth keeping: no model is stuck for good."""
-        return not any(service.hopeless for service in self.services())
+        return not any(service.soundness.hopeless for service in self.services())
 
     @property
     def busy(self) -> bool:
@@ -124,10 +124,10 @@ class Models:
     def find(self, name: str, version: str | None) -> Service:
         """The Service that answers; RequestError 404 when there is no such version, 503 while it cannot."""
         service = self._found.get((name, version))
-        if service is not None and not service.fault:
+        if service is not None and not service.soundness.fault:
             return service
         slots = self.select(name, version)
-        ready = [slot.service for slot in slots if slot.service is not None and not slot.service.fault]
+        ready = [slot.service for slot in slots if slot.service is not None and slot.ready]
         if not ready:
             later = [LATER] if slots[-1].state == State.LOADING else []
             raise RequestError(_unready(name, slots), status=503, headers=[named(slots[-1].settings), *later])
@@ -268,8 +268,8 @@ def _order(number: str) -> tuple[bool, int, str]:
 
 def _unready(name: str, slots: list[Slot]) -> str:
     newest = slots[-1]
-    if newest.service is not None and newest.service.fault:
-        return f"model {name!r:.100} failed: {newest.service.fault}"
+    if newest.service is not None and newest.service.soundness.fault:
+        return f"model {name!r:.100} failed: {newest.service.soundness.fault}"
     if newest.state == State.LOADING:
         return f"model {name!r:.100} is not loaded yet"
     return f"model {name!r:.100} is not served: {newest.reason}"

@@ -18,7 +18,6 @@ from noria_serving.counters.answers import Answers, Key
 from noria_serving.counters.latency import Histogram
 from noria_serving.counters.recorder import Recorder
 from noria_serving.counters.ring import Ring
-from noria_serving.errors import NoriaError
 from noria_serving.feedback import window
 from noria_serving.feedback.desk import Desk
 from noria_serving.feedback.keys import MountedKeys
@@ -34,6 +33,7 @@ from noria_serving.server import batching
 from noria_serving.server.admission import Admission, Refusal
 from noria_serving.server.blame import doubtful, unlike_training
 from noria_serving.server.line import Line
+from noria_serving.server.soundness import Soundness
 from noria_serving.settings import ModelSettings
 
 log = logging.getLogger(__name__)
@@ -41,10 +41,6 @@ TOKEN_HEADER: Final = contract.FEEDBACK_HEADER.lower().encode()
 VERSION_HEADER: Final = contract.VERSION_HEADER.lower().encode()
 INLINE_SECONDS: Final = 0.002
 """A prediction that should take less runs on the event loop: a thread costs 35 µs of CPU more (measured)."""
-STUCK: Final = 2
-"""Times a request's deadline; a call of the model that takes longer makes the version unready."""
-HOPELESS: Final = 4
-"""Times a request's deadline; then the process says that it is not alive, and is replaced."""
 TOO_LATE: Final = 504
 CLIENT_GONE: Final = 499
 """What nginx calls a client that did not wait."""
@@ -81,12 +77,7 @@ class Service:
         self.process = str(uuid.uuid4())
         """Changes when a counter may have started again."""
         self.in_flight = 0
-        self.fault = ""
-        """Why it is not ready any more."""
-        self._doubted = False
-        """Whether it gave NaN or infinity, where that may be sent, to rows like those of training."""
         self._closed = False
-        self._proving: asyncio.Task[None] | None = None
         self._labels_only, self._calls = loaded.scoring.labels_only, loaded.scoring.calls
         self.recorder = Recorder(
             loaded.reference,
@@ -115,6 +106,7 @@ class Service:
             limits, seconds=loaded.seconds_per_call, batch_rows=limits.batch_rows if joins else 1
         )
         self.line = Line(loaded.backend.predict, self.admission, joins=joins, observe=self.inference.observe)
+        self.soundness = Soundness(loaded, self.line, limits)
         self._concurrent = concurrent(loaded.backend)
 
     async def infer(
@@ -218,7 +210,7 @@ class Service:
         if new is not None:
             return Unanswered(f"{new}; the model {what}", why=contract.Why.STRANGE)
         log.warning("model failed", exc_info=error)
-        self._prove_soon()
+        self.soundness.prove_soon()
         return RequestError(f"the model {what}", status=500)
 
     async def _explained(self, request: InferRequest, until: float | None) -> str | None:
@@ -239,20 +231,6 @@ class Service:
         except Exception:
             return True
         return False
-
-    def _prove_soon(self) -> None:
-        if not self._closed and (self._proving is None or self._proving.done()):
-            self._proving = asyncio.get_running_loop().create_task(self.prove())
-
-    async def prove(self) -> None:
-        """Does the model still give its golden answers? If not, it is not ready until it does again."""
-        try:
-            await self.line.call(self.loaded.prove)
-        except NoriaError as error:
-            self.fault = error.message
-            log.error("model failed its golden rows: %s", error.message)  # noqa: TRY400  the reason says it all
-        else:
-            self.fault = ""
 
     def refuse(self, error: RequestError) -> None:
         """Count a request that gets this error, and let the error name the version."""
@@ -309,7 +287,8 @@ class Service:
         """Count an answered request; the feedback token that goes with it."""
         scores, predicted = scored
         if self.loaded.scoring.output not in request.finite and not all_finite(scores):
-            self._doubted = self._doubted or not unlike_training(self.loaded.reference, request.inputs)
+            sound = self.soundness
+            sound.doubted = sound.doubted or not unlike_training(self.loaded.reference, request.inputs)
         if key is not None:
             self.answers.add(key, said(scored))
         counted, called = said(scored) if self._labels_only else scores, predicted if self._calls else None
@@ -336,16 +315,11 @@ class Service:
         """Every few seconds: look for a call that does not end and for a model that failed, fold, remember a
         snapshot, look for changed keys, forget answers that nobody asks for.
         """
-        self._look_at_model()
+        self.soundness.look()
         self.answers.expire(time.monotonic())
         self.recorder.fold()
         self.ring.take(self.recorder.state.vector, time.time())
         self.desk.keys.refresh()
-
-    @property
-    def hopeless(self) -> bool:
-        """Whether a call of the model has taken so long that only a new process will help."""
-        return self._overdue(HOPELESS)
 
     @property
     def at_work(self) -> bool:
@@ -358,27 +332,11 @@ class Service:
         if self._closed:
             return
         self._closed = True
+        self.soundness.close()
         if self.payload is not None:
             self.payload.close()
         self.line.close()
         self.loaded.close()
-
-    def _look_at_model(self) -> None:
-        """Nobody waits any more for a call that takes `STUCK` times as long as a request may: its thread is
-        lost, and with it the model, until it returns after all. One that failed, or is doubted, must prove
-        itself.
-        """
-        if self._overdue(STUCK):
-            seconds = self.line.stuck(time.monotonic())
-            self.fault = f"a prediction has been running for {seconds:.0f} s"
-            log.error("a prediction does not end", extra={"seconds": round(seconds)})
-        elif self.fault or self._doubted:
-            self._doubted = False
-            self._prove_soon()
-
-    def _overdue(self, times: int) -> bool:
-        limit = self.limits.deadline and max(self.limits.deadline, self.line.patience)
-        return bool(limit) and self.line.stuck(time.monotonic()) > times * limit
 
 
 def named(settings: ModelSettings) -> tuple[bytes, bytes]:

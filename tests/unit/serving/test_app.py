@@ -171,7 +171,12 @@ class Broken:
 def breaks(service: Service, answer: Any) -> None:
     """From now on its model gives this answer, raises it, or makes it for so many rows."""
     model = Broken(service.signature, answer)
-    service.loaded, service.line.predict = replace(service.loaded, backend=model), model.predict
+    takes(service, replace(service.loaded, backend=model))
+    service.line.predict = model.predict
+
+
+def takes(service: Service, loaded: Loaded) -> None:
+    service.loaded = service.soundness.loaded = loaded
 
 
 def no_scores(rows: int) -> list[Any]:
@@ -214,13 +219,15 @@ async def test_a_model_that_fails_later_is_not_ready_until_its_golden_answers_ar
     ready = await client.get("/v2/health/ready")
     assert (ready.status_code, ready.json()) == (
         503,
-        {"live": False, "ready": False, "error": f"model 'late' failed: {service.fault}"},
+        {"live": False, "ready": False, "error": f"model 'late' failed: {service.soundness.fault}"},
     )
-    assert "golden" in service.fault
+    assert "golden" in service.soundness.fault
     entries = (await client.post("/v2/repository/index")).json()
-    assert {(entry["state"], entry["reason"]) for entry in entries} == {("UNAVAILABLE", service.fault)}
+    assert {(entry["state"], entry["reason"]) for entry in entries} == {
+        ("UNAVAILABLE", service.soundness.fault)
+    }
     assert (await client.post(f"{BASE}/infer", json=GOOD)).status_code == 503
-    service.loaded = loaded
+    takes(service, loaded)
     service.tick()
     await proven()
     assert (await client.get("/v2/health/ready")).json() == {"live": True, "ready": True}
@@ -231,7 +238,7 @@ async def test_good_answers_and_answers_to_bad_rows_ask_for_no_proof(
     models: Models, client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = next(models.services())
-    monkeypatch.setattr(service, "_prove_soon", lambda: pytest.fail("a proof"))
+    monkeypatch.setattr(service.soundness, "prove_soon", lambda: pytest.fail("a proof"))
     for data in ([1, 2, 3, 4, 5, 6], [1, 2, None, 4, 5, 6]):
         asked = {**wrong(data=data), "parameters": {"binary_data_output": True}}
         assert (await client.post(f"{BASE}/infer", json=asked)).status_code == 200
@@ -250,7 +257,7 @@ async def test_a_model_that_gives_more_or_fewer_predictions_than_rows_fails_and_
         500,
         {"error": f"the model gave {rows} predictions for 2 rows"},
     )
-    service.loaded = loaded
+    takes(service, loaded)
     assert (await client.post(f"{BASE}/infer", json=GOOD)).status_code == 200
     said = await counts(models)
     assert (said["requests"], said["predictions"]) == ({"ok": 1, "client_error": 0, "server_error": 1}, 2)

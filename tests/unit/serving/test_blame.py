@@ -247,7 +247,7 @@ async def test_a_model_that_fails_with_values_of_training_too_is_at_fault(
         "the model failed: ValueError: Unknown Category and zeros = 0.",
     )
     assert "model failed" in caplog.messages
-    await service.prove()
+    await service.soundness.prove()
     service.close()
 
 
@@ -271,7 +271,7 @@ async def test_a_model_that_fails_now_and_then_is_at_fault_whatever_is_new(
         "the model failed: TimeoutError: no database",
     )
     assert "model failed" in caplog.messages
-    await service.prove()
+    await service.soundness.prove()
     service.close()
 
 

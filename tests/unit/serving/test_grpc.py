@@ -211,7 +211,7 @@ async def test_a_model_that_fails_is_internal_and_one_that_is_not_ready_unavaila
     assert (refused.code(), "boom" in str(refused.details())) == (CODES.INTERNAL, True)
     await until(port, ready=False)  # it was tried with its golden rows, too
     monkeypatch.undo()
-    port.service.fault = "differs from golden.json"
+    port.service.soundness.fault = "differs from golden.json"
     refused = await port.refusal(f"{INFERENCE}ModelInfer", request())
     assert (refused.code(), "golden" in str(refused.details())) == (CODES.UNAVAILABLE, True)
     asked = inference_pb2.ModelReadyRequest(name="late")
@@ -235,7 +235,7 @@ async def test_a_model_that_answers_nan_is_not_ready_until_it_gives_its_golden_a
     assert np.isnan(np.frombuffer(answer.raw_output_contents[1], np.float32)).all()
     port.service.tick()
     await until(port, ready=False)
-    assert "golden.json" in port.service.fault
+    assert "golden.json" in port.service.soundness.fault
     monkeypatch.undo()
     port.service.tick()
     await until(port, ready=True)
@@ -329,7 +329,7 @@ async def test_a_call_without_a_message_is_told_so(port: Port) -> None:
 @pytest.mark.parametrize("character", ["é", "型", "\U0001f41f", "%"])
 async def test_a_long_error_reaches_the_client_in_any_script(port: Port, character: str) -> None:
     what = character * 3000
-    port.service.fault = what
+    port.service.soundness.fault = what
     refused = await port.refusal(f"{INFERENCE}ModelInfer", request())
     assert refused.code() == CODES.UNAVAILABLE
     said = str(refused.details())
@@ -476,7 +476,7 @@ async def test_words_that_are_no_unicode_end_no_stream_and_hide_no_model(
     await stream.done_writing()
     assert "no file caf?" in answer.error_message
     assert await stream.code() == CODES.OK
-    port.service.fault = NoriaError(Reason.MODEL_INVALID, "no file caf\udce9").message
+    port.service.soundness.fault = NoriaError(Reason.MODEL_INVALID, "no file caf\udce9").message
     found = await port.ask(f"{INFERENCE}RepositoryIndex", inference_pb2.RepositoryIndexRequest())
     assert found.models[0].reason == "no file caf?"
 
@@ -686,7 +686,7 @@ async def test_who_watches_costs_nothing_until_something_changes(
         while looks["_all"] < 20:
             await asyncio.sleep(0.01)
             assert looks["_status"] == asleep
-        port.service.fault = "golden rows differ"
+        port.service.soundness.fault = "golden rows differ"
         assert await told() == {health_pb2.HealthCheckResponse.NOT_SERVING}
     for one in watched:
         one.cancel()

@@ -295,7 +295,7 @@ async def test_a_label_that_the_bundle_does_not_list_is_no_answer(two: Loaded) -
     with pytest.raises(AssertionError):
         for row in X[:20]:
             await server.predict(row.reshape(1, -1))
-    assert server.service._proving is not None
+    assert server.service.soundness._proving is not None
 
 
 # -- counted -------------------------------------------------------------------------------------------------

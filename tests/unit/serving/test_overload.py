@@ -372,12 +372,12 @@ async def test_a_client_that_would_wait_for_years_hides_no_model_that_is_stuck(
     assert began is not None
     service.line._began = began - 7000
     service.tick()
-    assert not service.fault
+    assert not service.soundness.fault
     service.line._began = began - 7300
     service.tick()
-    assert "has been running for" in service.fault
+    assert "has been running for" in service.soundness.fault
     service.line._began = began - 14500
-    assert service.hopeless
+    assert service.soundness.hopeless
     gate.open.set()
     assert (await asked).outputs
     service.close()

@@ -145,7 +145,7 @@ async def test_every_get_answers_as_openapi_says_ready_or_not(loaded: Loaded, lo
     async with client(App(models)) as http:
         paths = (await http.get("/openapi.json")).json()["paths"]
         for fault in ("", "golden rows differ"):
-            models.find("f", "1").fault = fault
+            models.find("f", "1").soundness.fault = fault
             for path, operations in paths.items():
                 if "get" in operations:
                     answer = await http.get(path)
@@ -254,7 +254,7 @@ async def test_a_load_after_an_unload_leaves_the_server_ready_whether_it_succeed
     assert (models.slots[0].fetching, models.ready) == (True, True)
     gate.set()
     await loading
-    models.slots[0].service.fault = "golden rows differ"
+    models.slots[0].service.soundness.fault = "golden rows differ"
     assert not models.ready
     models.close()
 

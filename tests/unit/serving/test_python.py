@@ -413,8 +413,8 @@ async def test_a_failing_class_is_a_500_and_runs_beside_the_event_loop(saved: bu
         assert good.status_code == 200
         assert (await client.get("/v2/models/late")).json()["platform"] == "noria_python"
     assert threading.main_thread() not in seen
-    await service.prove()
-    assert not service.fault
+    await service.soundness.prove()
+    assert not service.soundness.fault
     service.close()
     assert "late" not in sys.modules
 

@@ -211,7 +211,7 @@ async def test_a_label_may_be_sent_to_any_version_of_the_server_that_predicted(
 async def test_a_failed_version_leaves_its_name_to_the_next_lower_one(
     client: httpx.AsyncClient, models: Models
 ) -> None:
-    models.find("iris", "10").fault = "golden rows differ"
+    models.find("iris", "10").soundness.fault = "golden rows differ"
     assert (await client.post(INFER, content=tensor())).json()["model_version"] == "9"
     assert (await client.get("/v2/models/iris/ready")).status_code == 200
     gone = await client.post("/v2/models/iris/versions/10/infer", content=tensor())

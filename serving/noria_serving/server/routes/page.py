@@ -76,7 +76,7 @@ def show(models: Models) -> Answer:
 def _section(service: Service) -> str:
     settings = service.settings
     path = f"/v2/models/{settings.names[0]}/versions/{settings.number}/infer"
-    state = escape(service.fault) if service.fault else "ready"
+    state = escape(service.soundness.fault) if service.soundness.fault else "ready"
     example = json.dumps(request(service), indent=1)
     return (
         f"<section><h2>{escape(settings.model)}, version {escape(settings.number)}</h2><p>{state}; "

@@ -73,6 +73,6 @@ async def _content(models: Models, call: Call) -> dict[str, Any]:
 
 
 def _entry(name: str, slot: Slot) -> dict[str, str]:
-    fault = slot.service.fault if slot.service is not None else ""
+    fault = slot.service.soundness.fault if slot.service is not None else ""
     state = State.UNAVAILABLE if fault and slot.state == State.READY else slot.state
     return {"name": name, "version": slot.settings.number, "state": state, "reason": fault or slot.reason}
