@@ -202,25 +202,26 @@ class CounterReader:
         """Inference requests and errors of each pod that could be read, by uid, since its process began; and
         under `UID.lost` one for each process that ended before it, with what that had in flight.
         """
-        read = list(pods)
-        documents = await asyncio.gather(*(self._read(pod, self._of(pod)) for pod in read))
         found: dict[str, Counts] = {}
-        for pod, document in zip(read, documents, strict=True):
-            if document is not None:
-                uid = pod["metadata"]["uid"]
-                found |= {uid: _answered(document), f"{uid}.lost": _lost(pod, document)}
+        for pod, document in await self._documents(pods):
+            uid = pod["metadata"]["uid"]
+            found |= {uid: _answered(document), f"{uid}.lost": _lost(pod, document)}
         return found
 
     async def under_way(self, pods: Iterable[Json]) -> int:
         """Inference requests that these pods have not answered, as far as they can be read."""
-        documents = await asyncio.gather(*(self._read(pod, self._of(pod)) for pod in pods))
-        return sum(document.in_flight for document in documents if document is not None)
+        return sum(document.in_flight for _, document in await self._documents(pods))
 
     async def refused(self, pods: Iterable[Json]) -> dict[str, int]:
         """Inference requests that these pods refused since their processes began, by why (`contract.Why`)."""
-        documents = await asyncio.gather(*(self._read(pod, self._of(pod)) for pod in pods))
-        told = [_refused(document) for document in documents if document is not None]
+        told = [_refused(document) for _, document in await self._documents(pods)]
         return {why: sum(each[why] for each in told) for why in Why}
+
+    async def _documents(self, pods: Iterable[Json]) -> list[tuple[Json, Document]]:
+        """What those of the pods tell that can be read."""
+        asked = list(pods)
+        documents = await asyncio.gather(*(self._read(pod, self._of(pod)) for pod in asked))
+        return [(pod, one) for pod, one in zip(asked, documents, strict=True) if one is not None]
 
     def problem(self, namespace: str, deployment: str, since: datetime) -> str:
         """Why the counts of a window cannot be read: pods that do not answer are in the log."""
