@@ -245,7 +245,7 @@ def _marks(marks: Marks) -> Json:
 
 
 def _marks_of(kept: Mapping[str, Any] | None) -> dict[str, dict[str, Counts]]:
-    """Without those of an earlier release that say less, of which all would look new."""
+    """Without those of an earlier release that say less, or counted feedback, too: all would look new."""
     return {
         pod: {name: Counts(*counts) for name, counts in clusters.items()}
         for pod, clusters in (kept or {}).items()

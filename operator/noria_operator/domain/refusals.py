@@ -52,12 +52,10 @@ _ANY_SHARE: Final = 0.5
 
 
 def apart(seen: Window) -> tuple[Window, Window]:
-    """The same window with errors alone, and with refusals in their place, of what can be refused: labels are
-    reported to any version, also to one that predicts nothing.
-    """
+    """The same window with errors alone, and with refusals in their place."""
     arms = (seen.champion, seen.challenger)
     errors = Window(*(Counts(arm.requests, arm.errors) for arm in arms))
-    refused = Window(*(Counts(arm.requests - arm.reports, arm.refused) for arm in arms))
+    refused = Window(*(Counts(arm.requests, arm.refused) for arm in arms))
     return errors, refused
 
 

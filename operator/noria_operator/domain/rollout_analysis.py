@@ -38,11 +38,6 @@ class Reading:
     judgement: Judgement | None = None
     division: str = ""
 
-    @property
-    def predicted(self) -> int:
-        """Requests to the challenger in the open window, but for those that report labels."""
-        return self.refused.challenger.requests
-
 
 def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Reading:
     """Judge what was seen up to now; nothing is judged without both arms or before the first
@@ -143,7 +138,7 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
     opened = analysis.window_from
     if moved or (opened is not None and now >= opened + policy.interval):
         analysis = _close(policy, _sorted(analysis, reading), after, reading, now)
-        after = _count(policy, before, after, reading.predicted)
+        after = _count(policy, before, after, reading.window.challenger.requests)
     elif opened is None and reading.window.requests:
         analysis = replace(analysis, window_from=now)
     began = before.analysis.since if before.analysis else None
@@ -236,13 +231,13 @@ def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, n
     )
 
 
-def _count(policy: Policy, before: State, after: State, predicted: int) -> State:
+def _count(policy: Policy, before: State, after: State, requests: int) -> State:
     """What was asked in the closed window belongs to the step in which it was; to an arm all of its."""
     if before.step is None or after.step is None:
         return after
     if before.step.index != after.step.index and not policy.compares:
         return after
-    return replace(after, step=replace(after.step, requests=after.step.requests + predicted))
+    return replace(after, step=replace(after.step, requests=after.step.requests + requests))
 
 
 def _baseline(policy: Policy, analysis: Analysis, after: State, reading: Reading, *, moved: bool) -> Analysis:

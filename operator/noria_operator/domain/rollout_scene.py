@@ -131,7 +131,7 @@ def has_its_pods(scene: Scene, state: State) -> bool:
 
 def received(scene: Scene, step: Step) -> int:
     """Requests that reached the first challenger in the step, those of the open window included."""
-    return step.requests + scene.reading.predicted
+    return step.requests + scene.reading.window.challenger.requests
 
 
 def too_few(scene: Scene, state: State) -> str:

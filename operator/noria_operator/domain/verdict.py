@@ -63,23 +63,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Requests, how many of them failed (a response of 5xx, a reset or a timeout), how many others were
-    refused as the client's fault (4xx) or sent elsewhere (3xx), and how many reported labels, of which none
-    counts as refused.
+    """Requests, how many of them failed (a response of 5xx, a reset or a timeout), and how many others were
+    refused as the client's fault (4xx) or sent elsewhere (3xx).
     """
 
     requests: int = 0
     errors: int = 0
     refused: int = 0
-    reports: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.requests + other.requests,
-            self.errors + other.errors,
-            self.refused + other.refused,
-            self.reports + other.reports,
-        )
+        requests, errors = self.requests + other.requests, self.errors + other.errors
+        return Counts(requests, errors, self.refused + other.refused)
 
 
 @dataclass(frozen=True, slots=True)

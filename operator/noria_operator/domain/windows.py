@@ -61,7 +61,7 @@ def _added(before: Mapping[str, Counts], after: Mapping[str, Counts], cluster: s
     requests = _grown(old.requests, new.requests)
     errors = min(_grown(old.errors, new.errors), requests)
     refused = min(_grown(old.refused, new.refused), requests - errors)
-    return Counts(requests, errors, refused, min(_grown(old.reports, new.reports), requests - refused))
+    return Counts(requests, errors, refused)
 
 
 def _grown(old: int, new: int) -> int:

@@ -185,7 +185,6 @@ def steady(before: Counts | None, now: Counts) -> Counts:
         max(before.requests, now.requests),
         _held(before.errors, now.errors),
         _held(before.refused, now.refused),
-        _held(before.reports, now.reports),
     )
 
 

@@ -1,19 +1,18 @@
 """What Envoy's statistics say of versions: requests and errors, requests under way, times of answers.
 
-Comes in: the body of an answer of `/stats?format=json`. Goes out: figures by revision (its clusters for HTTP,
-gRPC and feedback together; those for requests that no weight divides only in what is under way), or None when
-it is no such answer. Invariant: every way of failing is an error of the version that was to answer: a 5xx of
-its own or the gRPC status of a fault, a 429 (it could not take the request), and what the router answered in
-its place (503 for a reset, refused or impossible connection, 504 for a time-out), a request that the client
-gave up waiting for, one that a pod dropped, whoever answered it then, and an answer that began well and never
-ended. Other 4xx and 3xx, but for those to feedback, are refusals.
+Comes in: the body of an answer of `/stats?format=json`. Goes out: figures by revision (its clusters for HTTP
+and gRPC together; those for feedback, and for requests that no weight divides, only in what is under way), or
+None when it is no such answer. Invariant: every way of failing is an error of the version that was to
+answer: a 5xx of its own or the gRPC status of a fault, a 429 (it could not take the request), and what the
+router answered in its place (503 for a reset, refused or impossible connection, 504 for a time-out), a
+request that the client gave up waiting for, one that a pod dropped, whoever answered it then, and an answer
+that began well and never ended. Other 4xx and 3xx are refusals.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -43,8 +42,9 @@ _OUTCOMES = (_COMPLETED, _FAILED, _BUSY, _CLIENTS_FAULT, _ELSEWHERE, _TOLD_LATE)
 _TRIES = (_SAVED, _DROPPED, _RETRIED, _UNANSWERED, _UNREACHED, _NOBODY)
 _STATS = (*_OUTCOMES, _CUT, _TIMED_OUT, _RESET, *_TRIES, *_FAULTS, *_REFUSALS)
 COUNTED = "|".join(map(re.escape, _STATS))
-_COMPARED = (names.GRPC_SUFFIX, names.FEEDBACK_SUFFIX)
-_SUFFIXES = (f"{names.GRPC_SUFFIX}{names.ASIDE_SUFFIX}", names.ASIDE_SUFFIX, *_COMPARED)
+_COMPARED = (names.GRPC_SUFFIX,)
+_BESIDE = (names.ASIDE_SUFFIX, names.FEEDBACK_SUFFIX)
+_SUFFIXES = (f"{names.GRPC_SUFFIX}{names.ASIDE_SUFFIX}", *_BESIDE, *_COMPARED)
 _NAME = re.compile(rf"cluster\.([^.]+)\.({COUNTED})")
 TIME = "upstream_rq_time"
 _TIMED = re.compile(rf"cluster\.([^.]+)\.{TIME}")
@@ -64,15 +64,13 @@ def counted(body: Any) -> dict[str, Counts] | None:
         return None
     figures: dict[str, dict[str, int]] = {}
     for match, value in _valued(stats, _NAME):
-        if match[1].endswith(names.ASIDE_SUFFIX):
+        if match[1].endswith(_BESIDE):
             continue
         figures.setdefault(match[1], dict.fromkeys(_STATS, 0))[match[2]] = value
     found: dict[str, Counts] = {}
     for cluster, values in figures.items():
         revision = _revision(cluster)
         now = _grpc_counts(values) if cluster.endswith(names.GRPC_SUFFIX) else _counts(values)
-        if cluster.endswith(names.FEEDBACK_SUFFIX):
-            now = replace(now, refused=0, reports=now.requests)  # a token is refused by whoever checks it
         found[revision] = found.get(revision, Counts()) + now
     return found
 
