@@ -39,6 +39,8 @@ class Routers:
     async def active(self, namespace: str, pods: Iterable[Json], clusters: Collection[str]) -> dict[str, int]:
         return dict.fromkeys(clusters, 0)
 
+    under_way = active
+
     async def in_force(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[InForce]:
         found = await self.cluster.client.get(MODELDEPLOYMENT, namespace, deployment)
         first = first_share(found, by_arm(await self.cluster.client.list(POD, namespace)))

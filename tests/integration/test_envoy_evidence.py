@@ -14,6 +14,7 @@ from tests.integration.envoy_router import (
     NAMESPACE,
     Cluster,
     Load,
+    Router,
     discovery,
     free_port,
     router,
@@ -247,6 +248,12 @@ async def test_requests_in_flight_and_those_that_met_no_pod_are_told_by_version(
     }
 
 
+async def until_waiting(reader: RouterReader, envoy: Router, wanted: dict[str, int]) -> None:
+    async with asyncio.timeout(5):
+        while await reader.active(NAMESPACE, [envoy.pod()], wanted) != wanted:  # noqa: ASYNC110 - another process counts
+            await asyncio.sleep(0.05)
+
+
 async def test_requests_under_way_are_seen_until_the_last_one_is_answered() -> None:
     cluster, port = Cluster(), free_port()
     async with upstream("m-1") as server, upstream("m-2") as other:
@@ -263,9 +270,7 @@ async def test_requests_under_way_are_seen_until_the_last_one_is_answered() -> N
             assert await active() == {"m-1": 0, "m-2": 0}
             server.behaviour = "hang"
             asked = [asyncio.create_task(envoy.get("m")) for _ in range(3)]
-            async with asyncio.timeout(5):
-                while await active() != {"m-1": 3, "m-2": 0}:  # noqa: ASYNC110 - another process counts
-                    await asyncio.sleep(0.05)
+            await until_waiting(reader, envoy, {"m-1": 3, "m-2": 0})
             cluster.deployment("m", {"m-1": 0, "m-2": 100})
             await envoy.until_weights("m", {"m-1": 0, "m-2": 100})
             assert await envoy.get("m") == (200, "m-2")
@@ -274,3 +279,21 @@ async def test_requests_under_way_are_seen_until_the_last_one_is_answered() -> N
             assert await active() == {"m-1": 0, "m-2": 0}
             away = RouterReader(stats_port=free_port(), traffic_port=envoy.traffic)
             assert await away.active(NAMESPACE, [envoy.pod()], ["m-1"]) is None
+
+
+async def test_what_testers_of_a_preview_wait_for_is_no_request_that_hangs_by_weight() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as server, upstream("m-2") as other:
+        cluster.endpoints("m-1", server.port)
+        cluster.endpoints("m-2", other.port)
+        weights, router_ = {"m-1": 0, "m-2": 100}, {"timeout": "2s"}
+        cluster.deployment("m", weights, challenger="m-2", strategy={"preview": True}, router=router_)
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            reader, read = RouterReader(stats_port=envoy.stats), [envoy.pod()]
+            other.behaviour = "hang"
+            asked = [asyncio.create_task(envoy.get(host)) for host in ("m", "m-preview", "m-preview")]
+            await until_waiting(reader, envoy, {"m-2": 3})
+            assert await reader.under_way(NAMESPACE, read, ["m-1", "m-2"]) == {"m-1": 0, "m-2": 1}
+            await asyncio.gather(*asked)
+            await reader.close()

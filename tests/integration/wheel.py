@@ -162,6 +162,8 @@ class World:
         """Every request was answered before weights changed."""
         return dict.fromkeys(clusters, 0)
 
+    under_way = active
+
     async def counts(self, namespace: str, pods: Any, clusters: Any = None) -> dict[str, dict[str, Counts]]:
         """Steady traffic, wherever there is weight."""
         for one in (await self.in_force(namespace, NAME, [None])) or []:

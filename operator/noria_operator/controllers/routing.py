@@ -79,10 +79,8 @@ class Routing(Protocol):
         """Requests that each of `left` still answers, empty when a router could not be read; None where
         nobody counts them."""
 
-    async def under_way(
-        self, ctx: Context, obj: Json, arms: Collection[Revision]
-    ) -> Mapping[str, int] | None:
-        """Requests that each of `arms` has not answered, as `active` has them of those that get no more."""
+    async def under_way(self, ctx: Context, obj: Json, arms: Collection[Revision]) -> Mapping[str, int]:
+        """Requests that weights divide and each of `arms` has not answered, as far as they can be read."""
 
 
 async def preview(ctx: Context, owner: Json, wanted: Json) -> None:

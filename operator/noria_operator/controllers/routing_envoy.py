@@ -88,5 +88,8 @@ async def active(ctx: Context, obj: Json, left: Collection[Revision]) -> Mapping
     return await ctx.router.active(namespace, router.pods(ctx.store, namespace), clusters) or {}
 
 
-under_way = active
-"""The same question."""
+async def under_way(ctx: Context, obj: Json, arms: Collection[Revision]) -> Mapping[str, int]:
+    """As those routers count them that can be read."""
+    namespace = obj["metadata"]["namespace"]
+    clusters = {arm.name for arm in arms}
+    return await ctx.router.under_way(namespace, router.pods(ctx.store, namespace), clusters)

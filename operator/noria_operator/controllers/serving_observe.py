@@ -102,7 +102,7 @@ async def gather(ctx: Context, obj: Json) -> View:
         counts=told.counts,
         timings=told.timings,
         active=told.active,
-        under_way=told.under_way or {},
+        under_way=told.under_way,
         seen={name: replace(one, refused=refused.get(name, "")) for name, one in seen.items()},
         commands=commands,
         present=serving_pods.present(ctx, obj, pods),

@@ -32,7 +32,7 @@ class Told:
     counts: Counters | None = None
     timings: Timings | None = None
     active: Mapping[str, int] | None = field(default_factory=dict)
-    under_way: Mapping[str, int] | None = None
+    under_way: Mapping[str, int] = field(default_factory=dict)
 
 
 async def told(
@@ -83,11 +83,11 @@ async def _timings(ctx: Context, obj: Json, policy: Policy, state: State, routin
 
 async def _under_way(
     ctx: Context, obj: Json, policy: Policy, state: State, routing: Routing
-) -> Mapping[str, int] | None:
+) -> Mapping[str, int]:
     """Requests that both arms have not answered, read only while none can have timed out."""
     arms = _arms(state)
     if not arms or not any(untimed(policy, mine, ctx.clock.now()) for mine in seats(state)):
-        return None
+        return {}
     return await routing.under_way(ctx, obj, arms)
 
 

@@ -117,13 +117,23 @@ class RouterReader:
         """Requests by cluster that these routers wait for just now; None when one of them could not be
         read.
         """
+        told = await self._waiting(namespace, pods, pattern(clusters, ACTIVE, beside=True))
+        return None if None in told else _summed(told, clusters)
+
+    async def under_way(
+        self, namespace: str, pods: Iterable[Json], clusters: Collection[str]
+    ) -> dict[str, int]:
+        """As `active`, of what weights divide alone, at those of these routers that could be read: each
+        divides alike.
+        """
+        return _summed(await self._waiting(namespace, pods, pattern(clusters, ACTIVE)), clusters)
+
+    async def _waiting(
+        self, namespace: str, pods: Iterable[Json], filter_: str
+    ) -> list[dict[str, int] | None]:
         read = [pod for pod in pods if pod["metadata"]["namespace"] == namespace]
-        query = f"/stats?format=json&filter={quote(pattern(clusters, ACTIVE), safe='')}"
-        bodies = await asyncio.gather(*(self._stats(pod, query) for pod in read))
-        told = [waiting(body) for body in bodies]
-        if None in told:
-            return None
-        return {name: sum(each.get(name, 0) for each in told if each is not None) for name in clusters}
+        query = f"/stats?format=json&filter={quote(filter_, safe='')}"
+        return [waiting(body) for body in await asyncio.gather(*(self._stats(pod, query) for pod in read))]
 
     async def timings(
         self, namespace: str, pods: Iterable[Json], clusters: Collection[str]
@@ -191,6 +201,12 @@ def steady(before: Counts | None, now: Counts) -> Counts:
 def _held(before: int, now: int) -> int:
     """The larger one, unless this one began again."""
     return max(before, now) if before - _SLACK <= now else now
+
+
+def _summed(told: Iterable[Mapping[str, int] | None], clusters: Iterable[str]) -> dict[str, int]:
+    """Over the routers that could be read."""
+    read = [each for each in told if each is not None]
+    return {name: sum(each.get(name, 0) for each in read) for name in clusters}
 
 
 def _told(body: Any) -> InForce | None:

@@ -50,10 +50,12 @@ TIME = "upstream_rq_time"
 _TIMED = re.compile(rf"cluster\.([^.]+)\.{TIME}")
 
 
-def pattern(clusters: Collection[str] | None, stat: str) -> str:
-    """What to filter statistics by: `stat` (a regular expression) of these clusters, or of all."""
+def pattern(clusters: Collection[str] | None, stat: str, *, beside: bool = False) -> str:
+    """What to filter statistics by: `stat` (a regular expression) of these clusters, or of all; with those
+    `beside` them, of feedback and of requests that no weight divides.
+    """
     names_ = "[^.]+" if clusters is None else f"({'|'.join(re.escape(name) for name in sorted(clusters))})"
-    suffixes = _SUFFIXES if stat == ACTIVE else _COMPARED
+    suffixes = _SUFFIXES if beside else _COMPARED
     return rf"^cluster\.{names_}({'|'.join(suffixes)})?\.({stat})$"
 
 

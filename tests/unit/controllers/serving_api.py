@@ -144,6 +144,8 @@ class Routers:
     async def active(self, namespace: str, pods: Iterable[Json], clusters: Collection[str]) -> dict[str, int]:
         return {name: self.busy.get(name, 0) for name in clusters}
 
+    under_way = active
+
     async def in_force(self, namespace: str, deployment: str, pods: Iterable[Json]) -> list[InForce]:
         self.reads += 1
         return [InForce(self.version, dict(self.weights)) for _ in pods]

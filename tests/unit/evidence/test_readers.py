@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -340,6 +341,25 @@ def test_requests_under_way_are_those_of_both_protocols_and_unknown_where_the_an
     assert waiting("<html>") is None
 
 
+async def test_what_hangs_is_counted_by_weight_at_those_routers_that_can_be_read() -> None:
+    """Whereas the last request of a version may be at the one that cannot."""
+    gauges = {"m-1": 2, "m-1_grpc": 3, "m-1_aside": 50, "m-1_grpc_aside": 60, "m-1_feedback": 70}
+
+    async def envoy(request: web.Request) -> web.StreamResponse:
+        told = {f"cluster.{name}.upstream_rq_active": value for name, value in gauges.items()}
+        wanted = re.compile(request.query["filter"])
+        listed = [{"name": name, "value": value} for name, value in told.items() if wanted.match(name)]
+        return web.json_response({"stats": listed})
+
+    async with pods(envoy, html, envoy) as port:
+        reader = RouterReader(stats_port=port)
+        there, three = [pod(1), pod(3)], [pod(1), pod(2), pod(3)]
+        assert await reader.under_way("shop", three, ["m-1", "m-2"]) == {"m-1": 10, "m-2": 0}
+        assert await reader.active("shop", three, ["m-1"]) is None
+        assert await reader.active("shop", there, ["m-1"]) == {"m-1": 2 * 185}
+        await reader.close()
+
+
 def test_requests_that_were_refused_or_that_clients_gave_up_on_are_errors() -> None:
     seen = stats(
         upstream_rq_completed=10,
@@ -392,7 +412,8 @@ def test_requests_that_no_weight_divides_are_no_part_of_what_versions_are_compar
     assert counted(seen) == {"m-1": Counts(10)}
     assert waiting(seen) == {"m-1": 2}
     asked = [pattern(["m-1"], stat) for stat in (ACTIVE, TIME, COUNTED)]
-    assert [cluster.removeprefix("m-1") in one for one in asked] == [True, False, False]
+    asked.append(pattern(["m-1"], ACTIVE, beside=True))
+    assert [cluster.removeprefix("m-1") in one for one in asked] == [False, False, False, True]
 
 
 def test_a_request_that_one_pod_dropped_and_another_answered_is_an_error_that_no_client_saw() -> None:
