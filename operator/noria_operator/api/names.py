@@ -79,6 +79,9 @@ VERSION_HOST: Final = f"version.{RESERVED_HOST_SUFFIX}"
 ACCESS_PATH: Final = "/-/access/"
 """There, before a deployment's name: what a router has to check its callers with."""
 
+COUNTERS_PORT_NAME: Final = "counters"
+"""Of the container's port: only those with a model server of Noria's have it."""
+
 # -- gRPC ------------------------------------------------------------------------------------------
 GRPC_PORT_NAME: Final = "grpc"
 """Of the container's port, and of a Service's: by it everybody knows which revision speaks gRPC."""

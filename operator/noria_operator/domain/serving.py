@@ -140,7 +140,9 @@ def _container(serving: Serving, fields: Json) -> Json:
     if serving.grpc_port is not None:
         ports.append({"name": names.GRPC_PORT_NAME, "containerPort": serving.grpc_port, "protocol": "TCP"})
     if not serving.custom:
-        ports.append({"name": "counters", "containerPort": contract.COUNTERS_PORT, "protocol": "TCP"})
+        ports.append(
+            {"name": names.COUNTERS_PORT_NAME, "containerPort": contract.COUNTERS_PORT, "protocol": "TCP"}
+        )
     container: Json = {
         "name": "server",
         "image": serving.image,

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
+from noria_operator.api import names
 from noria_operator.domain.drift.columns import Reference
 from noria_operator.domain.drift.season import Span
 from noria_operator.domain.pod_status import passes_probe
@@ -354,9 +355,12 @@ def _answered(document: Document) -> Counts:
 
 
 def _lost(pod: Json, document: Document) -> Counts:
-    """One request at least for each process that died, by itself or with its container."""
+    """One request at least for each process that died, by itself or with its container; what others put into
+    the pod, such as a mesh's proxy, restarts for reasons of its own.
+    """
+    ours = {one["name"] for one in _ours(pod)}
     containers = pod.get("status", {}).get("containerStatuses") or ()
-    died = document.restarts + sum(one.get("restartCount", 0) for one in containers)
+    died = document.restarts + sum(one.get("restartCount", 0) for one in containers if one["name"] in ours)
     return Counts(died, died)
 
 
@@ -372,6 +376,14 @@ def _ready(pods: Iterable[Json], uids: Sequence[str]) -> list[str]:
 
 def counts_ready(pod: Json) -> bool:
     """Whether a model server of ours takes requests in this pod, so that it must have counts."""
-    containers = pod.get("spec", {}).get("containers", [])
-    ports = {port.get("name") for one in containers for port in one.get("ports", [])}
-    return passes_probe(pod) and "counters" in ports
+    return passes_probe(pod) and bool(_ours(pod))
+
+
+def _ours(pod: Json) -> list[Json]:
+    """The containers with a model server of ours."""
+    containers = pod.get("spec", {}).get("containers") or ()
+    return [
+        one
+        for one in containers
+        if any(port.get("name") == names.COUNTERS_PORT_NAME for port in one.get("ports") or ())
+    ]

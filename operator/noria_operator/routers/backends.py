@@ -55,7 +55,7 @@ def backend(pod: Json) -> Backend | None:
         ports.get(names.GRPC_PORT_NAME),
         serving=passes_probe(pod),
         ending="deletionTimestamp" in pod["metadata"],
-        ours="counters" in ports,
+        ours=names.COUNTERS_PORT_NAME in ports,
     )
 
 

@@ -256,7 +256,16 @@ async def test_a_server_that_died_lost_what_it_had_in_flight() -> None:
     async with pods(counts) as port:
         reader = CounterReader(port=port)
         one = pod(1)
-        one["status"]["containerStatuses"] = [{"name": "server", "restartCount": 1}, {"name": "other"}]
+        ports = {"server": ["http", "counters"], "istio-proxy": ["status"], "agent": []}
+        one["spec"] = {
+            "containers": [
+                {"name": name, "ports": [{"name": port} for port in told]} for name, told in ports.items()
+            ]
+        }
+        restarts = {"istio-proxy": 40, "server": 1, "agent": 7}
+        one["status"]["containerStatuses"] = [
+            {"name": name, "restartCount": times} for name, times in restarts.items()
+        ]
         assert await reader.answered([one]) == {"pod-1": Counts(90), "pod-1.lost": Counts(3, 3)}
         assert await reader.under_way([one, pod(2)]) == 5
         await reader.close()
