@@ -42,11 +42,11 @@ _COMPARISON: Final = Comparison(
 TOLD: Final = 5
 """Inputs that are named."""
 MOSTLY: Final = 0.5
-"""The share of requests from which refusals keep a challenger from a Pass where a champion that was down
-cannot tell whose fault they are.
+"""The share of requests from which refusals keep a challenger from a Pass where the champion, which is down
+or had few requests, cannot tell whose fault they are.
 """
 MANY: Final = 100
-"""Requests of which that is asked."""
+"""Requests of which that is asked, and by which a champion can tell."""
 _ANY_SHARE: Final = 0.5
 """Passing is not what is asked here."""
 
@@ -124,8 +124,9 @@ def judge(
         return judged
     if judged.log_e_harm >= log(CAUTION * SUSPECT_AT) and not one_user:
         return _held(judged, f"{_COMPARISON.worse} so far")
-    unknown = _mostly(evidence.challenger) and not _mostly(evidence.champion)
-    if unknown and evidence.challenger.requests >= MANY and (alone or not by_users):
+    unknown = alone or (not by_users and evidence.champion.requests < MANY)
+    worse = _mostly(evidence.challenger) and not _mostly(evidence.champion)
+    if unknown and worse and evidence.challenger.requests >= MANY:
         return _held(judged, "it refuses most requests (4xx, 3xx), and there is too little to compare with")
     return None
 

@@ -123,6 +123,29 @@ def test_what_is_suspected_holds_a_rollout_and_says_why() -> None:
     assert judged.message.startswith("it refuses requests (4xx, 3xx) more often than the champion so far: ")
 
 
+@pytest.mark.parametrize(
+    ("champion", "by_users", "alone", "holds"),
+    [
+        (Counts(900, 440), False, False, False),  # who is as good, where half of all requests are wrong
+        (Counts(99, 44), False, False, True),
+        (Counts(99, 44), True, False, False),
+        (Counts(900, 440), False, True, True),
+        (Counts(900, 440), True, True, True),
+    ],
+)
+def test_who_refuses_most_is_held_where_there_is_too_little_to_compare_with(
+    champion: Counts, by_users: bool, alone: bool, holds: bool
+) -> None:
+    evidence = Evidence(champion=champion, challenger=Counts(100, 52), windows=1)
+    judged = refusals.judge(evidence, tests=1, rivals=1, by_users=by_users, alone=alone)
+    assert (judged is not None) is holds
+    if judged is not None:
+        assert judged.verdict is Verdict.HOLD
+        assert (
+            "it refuses most requests (4xx, 3xx), and there is too little to compare with" in judged.message
+        )
+
+
 def test_nothing_is_kept_before_somebody_is_refused() -> None:
     window = Window(Counts(900), Counts(100))
     assert refusals.added(Evidence(), window) == Evidence()
