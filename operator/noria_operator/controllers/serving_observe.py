@@ -94,7 +94,7 @@ async def gather(ctx: Context, obj: Json) -> View:
     targets = dict.fromkeys(_targets(state) or choose(policy, state, known).challengers)
     pods = {one.name: serving_pods.pods_of(ctx, obj, one) for one in targets}
     seen = _seen(ctx, deployment, policy, state)
-    refused = await _refused(ctx, obj, policy, state, told.counts)
+    refused = {} if hurry else await _refused(ctx, obj, policy, state, told.counts)
     observed = Observed(
         versions=known,
         ready=serving_pods.ready(ctx, obj, pods),

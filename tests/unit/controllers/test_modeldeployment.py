@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -452,6 +453,27 @@ async def test_what_takes_traffic_away_waits_for_no_router(
     assert weights(api) == {"flights-1": 100}
     with pytest.raises(AssertionError, match="were asked"):
         await modeldeployment.reconcile(ctx, KEY)
+
+
+@pytest.mark.parametrize("command", ["abort", "undo"])
+async def test_what_takes_traffic_away_asks_no_server_what_it_refuses(tmp_path: Path, command: str) -> None:
+    class Asked(Servers):
+        async def refused(self, pods: Iterable[Json]) -> dict[str, int]:
+            raise AssertionError("the servers were asked")
+
+    api, routers = await canary(tmp_path)
+    loser = api.status["candidate"]["name"]
+    routers.counted |= {one["name"]: Counts(500) for one in api.status["traffic"]}
+    routers.counted[loser] = Counts(500, refused=20)
+    for _ in range(2):
+        api.clock.time += minutes(0.2)
+        await settle(api, routers, tmp_path, servers=Servers())
+    ctx = started(api, routers, tmp_path, servers=Asked())
+    with pytest.raises(AssertionError, match="were asked"):
+        await modeldeployment.reconcile(ctx, KEY)
+    say(api, command, "1")
+    await modeldeployment.reconcile(started(api, routers, tmp_path, servers=Asked()), KEY)
+    assert weights(api) == {"flights-1": 100}
 
 
 async def test_an_abort_is_told_by_an_event_whatever_fails_after_it(tmp_path: Path) -> None:
