@@ -111,8 +111,7 @@ def measure(metric: str, joined: Joined, costs: Costs = Costs()) -> Measured | N
     value = rated(found) if rated and joined.samples else None
     if value is None:
         return None
-    most = inf if metric == "logloss" else 1.0
-    return _blurred(_MEASURED[metric](value, joined, found), hidden(metric, found), most)
+    return blurred(metric, _MEASURED[metric](value, joined, found), hidden(metric, found))
 
 
 def unsuitable(metric: str, joined: Joined) -> str:
@@ -172,11 +171,13 @@ def _within(value: float, variance: float, least: float = -inf, most: float = in
     return Measured(value, max(least, value - half), min(most, value + half), deviation=deviation)
 
 
-def _blurred(measured: Measured, by: float, most: float) -> Measured:
-    """How sure it is does not change: what bins hide is no chance."""
+def blurred(metric: str, measured: Measured, by: float) -> Measured:
+    """The same where bins of scores hide so much. How sure it is does not change: what they hide is no
+    chance.
+    """
     if not by:
         return measured
-    low, high = max(0.0, measured.low - by), min(most, measured.high + by)
+    low, high = max(0.0, measured.low - by), min(inf if metric == "logloss" else 1.0, measured.high + by)
     return Measured(measured.value, low, high, measured.excess + by, measured.error, by)
 
 

@@ -78,7 +78,8 @@ def unsuitable(metric: str, labels: SliceLabels) -> str:
 @dataclass(frozen=True, slots=True)
 class Slice:
     """What is remembered of one: labels that wait, its windows on this version, the best level it ever held,
-    windows in a row that are worse, and (value, low, high, labels) of the last one.
+    windows in a row that are worse, and (value, low, high, labels) of the last one, with what bins of its
+    scores hide where they do.
     """
 
     waiting: Counts = ()

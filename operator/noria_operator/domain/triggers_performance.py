@@ -26,7 +26,7 @@ from noria_operator.domain.lost import (
     surely_lost,
 )
 from noria_operator.domain.performance import Costs, Joined, Measured, measure, unsuitable
-from noria_operator.domain.quality import DIRECTIONS
+from noria_operator.domain.quality import DIRECTIONS, Direction
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
 from noria_operator.domain.triggers_cost import weighed, worth_of_noise
@@ -140,7 +140,7 @@ def _judged(
     length = now - moment(entry["windowStartedAt"])
     closed["expectedFalseAlarms"] = _text(false_alarms(length, a_window(rule.false_alarms_per_month, length)))
     bound = threshold(rule, None if known is None else float(known))
-    worse = bound is not None and direction.better(bound, value)
+    worse = bound is not None and direction.better(bound, at_best(direction, measured))
     marks: Json = {"metric": wording(rule), "held": held.state}
     if bound is not None:
         asked = Asked(direction, against(rule, known), bound, alone=rule.for_ == 1)
@@ -158,6 +158,11 @@ def _judged(
     if bound is not None:
         judged["threshold"] = _text(bound)
     return _asking(judged, wanted=wanted)
+
+
+def at_best(direction: Direction, measured: Measured) -> float:
+    """The value, were all that bins of scores hide in its favour."""
+    return direction.worsened(measured.value, -measured.hidden)
 
 
 def _wanted(entry: Json, rule: Performance) -> bool:

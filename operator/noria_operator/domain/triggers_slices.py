@@ -25,7 +25,7 @@ from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
 from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN, number
 from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start, wording
-from noria_operator.domain.triggers_performance import against, alpha, costs, refused, threshold
+from noria_operator.domain.triggers_performance import against, alpha, at_best, costs, refused, threshold
 
 Json = dict[str, Any]
 
@@ -140,7 +140,7 @@ def _with_window(rule: Performance, one: Slice, measured: Measured, samples: int
     reached = level(held, direction, among)
     worse, lost = False, Stretch()
     if bound is not None:
-        worse = direction.better(bound, measured.value)
+        worse = direction.better(bound, at_best(direction, measured))
         asked = Asked(direction, against(rule, one.best), bound, alone=rule.for_ == 1)
         lost = continued(one.lost, measured, samples, asked)
     return replace(
@@ -150,7 +150,7 @@ def _with_window(rule: Performance, one: Slice, measured: Measured, samples: int
         lost=lost,
         best=reached if one.best is None else direction.best(one.best, reached),
         streak=one.streak + 1 if worse else 0,
-        last=(measured.value, measured.low, measured.high, samples),
+        last=(measured.value, measured.low, measured.high, samples, *filter(None, [measured.hidden])),
     )
 
 
@@ -171,7 +171,7 @@ def _written(rule: Performance, entry: Json, slices: Mapping[str, Slice], among:
     times = closing(entry, now)
     judged = _judged(rule, slices, among, times)
     first, firing = judged[0], sum(one.fires for one in judged)
-    value, low, high, samples = first.slice.last
+    value, low, high, samples, *_ = first.slice.last
     decision = "Fire" if firing else "Wait" if first.slice.streak else "No"
     told = entry | {
         "decision": decision,
@@ -206,8 +206,9 @@ def _column(rule: Performance, one: _Judged) -> Json:
 
 def _said(rule: Performance, judged: list[_Judged], firing: int, among: int, version: str) -> str:
     first = judged[0]
-    value, _, _, samples = first.slice.last
-    shown = f"{rule.metric} {value:.4f} in {first.name} on {int(samples)} labels of {version}"
+    value, low, high, samples, *hidden = first.slice.last
+    blur = Measured(value, low, high, hidden=sum(hidden)).blur
+    shown = f"{rule.metric} {value:.4f}{blur} in {first.name} on {int(samples)} labels of {version}"
     few = f"; {among - len(judged)} of {among} slices have had fewer labels" if len(judged) < among else ""
     if not first.slice.streak:
         return (

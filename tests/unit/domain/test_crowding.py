@@ -14,10 +14,13 @@ from noria_operator.domain.crowding import hidden
 from noria_operator.domain.performance import measure
 from noria_operator.domain.quality import Labels, rows
 from noria_operator.domain.quality_drop import QualityPolicy, judge
+from noria_operator.domain.slice_quality import SliceLabels
+from noria_operator.domain.slice_scores import NO_SCORES
 from noria_operator.domain.triggers import Champion
 from noria_operator.domain.triggers_performance import performance
+from noria_operator.domain.triggers_slices import performance_by_slice
 from noria_operator.domain.verdict import Verdict
-from noria_serving.contract import SCORE_BINS
+from noria_serving.contract import SCORE_BINS, slice_score
 
 METRICS = ("auc", "logloss", "brier", "calibration", "ece")
 
@@ -86,6 +89,48 @@ def test_a_rare_event_that_is_as_well_told_as_at_acceptance_is_not_lost(metric: 
         entry = found.entry
         assert not found.wanted, entry["message"]
     assert "may hide" in entry["message"]
+
+
+def test_quality_that_bins_may_hide_is_not_worse() -> None:
+    """It is no chance that more windows would tell from a loss, so that nothing waits for them."""
+    scores, truth = drawn(rare=True)
+    labels, champion = counted(scores, truth), Champion("fraud-1", {})
+    rule = {"metric": "auc", "min": "0.8", "window": "1h", "minLabels": 1000}
+    trigger = TriggerSpec.model_validate({"name": "quality", "performance": rule})
+    assert trigger.performance is not None
+    entry = performance(trigger, trigger.performance, {}, champion=champion, labels=None, now=NOW).entry
+    now = NOW + timedelta(hours=1)
+    entry = performance(trigger, trigger.performance, entry, champion=champion, labels=labels, now=now).entry
+    assert float(entry["value"]) < 0.8
+    assert (entry["decision"], entry["reason"], entry["streak"]) == ("No", "NotWorse", 0)
+    assert "may hide" in entry["message"] and "is not worse than the threshold 0.8000" in entry["message"]
+
+
+@pytest.mark.parametrize(("metric", "bound"), [("auc", {"min": "0.8"}), ("logloss", {"max": "0.005"})])
+def test_what_bins_hide_of_a_slice_is_no_loss(metric: str, bound: dict[str, str]) -> None:
+    scores, truth = drawn(rare=True)
+    counts = [*NO_SCORES]
+    for row_bin, positive in zip((scores * SCORE_BINS).astype(int).tolist(), truth.tolist(), strict=True):
+        for place, amount in slice_score(row_bin, positive):
+            counts[place] += amount
+    labels = SliceLabels(
+        {"c=A": (len(scores), 0, 0, 0)}, "binary", len(scores), scores={"c=A": tuple(counts)}
+    )
+    rule = {"metric": metric, "minLabels": 1000, "bySlice": True} | bound
+    trigger = TriggerSpec.model_validate({"name": "quality", "performance": rule})
+    asked, champion = trigger.performance, Champion("fraud-1", {})
+    assert asked is not None
+    entry = performance_by_slice(trigger, asked, {}, champion=champion, labels=None, now=NOW).entry
+    for hour in (1, 2, 3):
+        found = performance_by_slice(
+            trigger, asked, entry, champion=champion, labels=labels, now=NOW + timedelta(hours=hour)
+        )
+        entry = found.entry
+        assert (found.wanted, entry["decision"], entry["reason"]) == (False, "No", "NotWorse")
+    assert "may hide" in entry["message"]
+    exact = {"auc": roc_auc_score, "logloss": log_loss}[metric](truth, scores)
+    low, high = map(float, entry["interval"].split(" to "))
+    assert low <= exact <= high
 
 
 def test_a_challenger_whose_scores_crowd_is_not_rolled_back_for_it() -> None:
