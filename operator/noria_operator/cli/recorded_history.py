@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from noria_operator.cli.cluster import CommandError
 from noria_operator.domain.recorded import Model, Predicted
-from noria_operator.domain.recorded_bins import NOWHERE, Bins
+from noria_operator.domain.recorded_bins import NOWHERE, Bins, spelled
 from noria_operator.domain.tasks import BINARY, MULTICLASS, REGRESSION
 from noria_serving.contract import HISTORY_COLUMNS, HISTORY_PREDICTIONS, REFERENCE, REFERENCE_SCHEMA
 
@@ -166,7 +166,8 @@ def _row(place: str, line: dict[str, str], task: str, references: References, cl
         if task == MULTICLASS:
             name = _class(line["prediction"])
             called = classes.setdefault(name, len(classes))
-            label = float(classes.setdefault(line["label"], len(classes))) if line["label"] else None
+            if line["label"]:
+                label = float(classes.setdefault(spelled(line["label"]), len(classes)))
         elif line["label"]:
             label = float(line["label"])
         made = Predicted(line.get("version") or UNNAMED, value, called=called)
@@ -191,7 +192,7 @@ def _row(place: str, line: dict[str, str], task: str, references: References, cl
 def _class(name: str) -> str:
     if not name:
         raise ValueError("prediction is empty, and score is that of a class")
-    return name
+    return spelled(name)
 
 
 def _time(text: str) -> datetime:

@@ -10,6 +10,7 @@ recorded) is named in `left_out` and watched by nobody.
 from __future__ import annotations
 
 import math
+import re
 import struct
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,8 +24,9 @@ from noria_serving.contract import BESIDE, KNOWN_CATEGORIES
 
 Json = dict[str, Any]
 Places = Callable[[str], tuple[int, ...]]
-"""Where in its column's counts a text is counted; ValueError or LookupError for one without a place."""
+"""Where in its column's counts a text is counted; ValueError for one without a place."""
 
+_WHOLE: Final = re.compile(r"^(-?\d+)\.0+$")
 _TRUTHS: Final = {"true": 1.0, "false": 0.0}
 
 
@@ -74,9 +76,7 @@ class Bins:
         self.size = self._starts[-1] + _width(self._columns[-1])
 
     def cells(self, values: Mapping[str, str], prediction: float, called: str = "") -> Cells:
-        """Where a row is counted; ValueError names the column of a text that it cannot hold, or the classes
-        among which `called` is not.
-        """
+        """Where a row is counted; ValueError names the column of a text that it cannot hold."""
         found: list[int] = []
         said = [repr(prediction), called][: len(self.reference.predictions)]
         texts = [*(values[one.name] for one in self.reference.columns), *said]
@@ -86,10 +86,6 @@ class Bins:
             except ValueError:
                 where = "numbers where the version was trained"
                 raise ValueError(f"column {column.name} holds {text!r:.40}, and {where}") from None
-            except LookupError:
-                raise ValueError(
-                    f"{text!r:.40} is none of the classes that the version was trained on"
-                ) from None
         groups = tuple(code(values[feature]) for feature, code in self._codes)
         return Cells(tuple(found), groups)
 
@@ -172,9 +168,14 @@ def _as_single(value: float) -> float:
 
 
 def _classes(named: Iterable[str]) -> Places:
-    """LookupError for a class that is none of these."""
-    table = {name: (place,) for place, name in enumerate(sorted(named))}
-    return lambda text: table[text]
+    """One that is none of these is unseen, as a text that training did not have."""
+    table = {spelled(name): (place,) for place, name in enumerate(sorted(named))}
+    return lambda text: table.get(text, (len(table) + 1,))
+
+
+def spelled(name: str) -> str:
+    """A class as bundles name it: 1.0 and 1 are one."""
+    return _WHOLE.sub(r"\1", name)
 
 
 def _codes(entry: Json) -> Callable[[str], int]:

@@ -125,8 +125,26 @@ def test_classes_that_change_places_drift_in_a_history_too(tmp_path: Path) -> No
         assert [day for day, decision in decisions(lines, "moved") if decision == "Warn"] == told
     assert any("the predictions and 0 % of the features drifted" in line for line in lines)
     assert any("__class__ psi" in line for line in lines)
-    with pytest.raises(CommandError, match="line 2: 'x' is none of the classes"):
-        trial(tmp_path, [calm[0] | {"prediction": "x"}], triggers=[DRIFT], bins=frozen)
+
+
+def test_a_class_that_the_reference_lacks_is_unseen_and_refuses_no_history(tmp_path: Path) -> None:
+    """Of a later version, where one reference stands for all."""
+    rows = named(days(3, 3, prediction=lambda row: "d" if row % 10 else "x"))
+    lines = trial(tmp_path, rows, triggers=[DRIFT], bins=reference(called={"c": 6667, "d": 3333}))
+    assert [day for day, decision in decisions(lines, "moved") if decision == "Warn"] == ["01-10"]
+    assert any("__class__ psi" in line for line in lines)
+
+
+def test_classes_that_are_numbers_are_the_same_however_they_are_written(tmp_path: Path) -> None:
+    """As pandas writes a column of whole numbers in which some are missing."""
+    rows = [
+        row | {"prediction": "0.0" if place % 3 else "1", "label": "0" if place % 3 else "1.0"}
+        for place, row in enumerate(days(6, 0))
+    ]
+    right = {"name": "right", "performance": {"metric": "accuracy", "min": "0.99", "minLabels": 100}}
+    lines = trial(tmp_path, rows, triggers=[DRIFT, right], bins=reference(called={"0": 6667, "1": 3333}))
+    assert not [decision for _, decision in decisions(lines, "moved") if decision == "Warn"]
+    assert lines[-1].endswith(" 0 runs")
 
 
 def test_a_concept_that_changes_starts_a_run_when_its_labels_are_there(tmp_path: Path) -> None:
