@@ -134,7 +134,7 @@ class _Question:
             reference = await self.ctx.counts.reference(*self._place, version=champion.name)
         whole = totals is None or totals.whole
         theirs, aside = self.seen.theirs, leads_aside(self.seen.deployment)
-        elsewhere = str(theirs["trainingJob"]) if theirs.get("result") in GOOD else ""
+        elsewhere = str(theirs["at"]) if theirs.get("result") in GOOD else ""
         seen = Evidence(totals, reference, self._sharing, earlier, whole, self.seen.gap, aside, elsewhere)
         return counted(trigger, entry, champion=champion, evidence=seen, now=now, warmup=warmup)
 

@@ -76,8 +76,8 @@ class Evidence:
     the frozen bins of the champion, where they were asked for (`needs_reference`), versions that answer
     clients beside it, windows of earlier weeks (`past_windows`; None: nobody was asked, or remembers),
     whether counts are of the whole window, not of its end alone, when nobody looked, whether a header leads
-    clients' requests past the champion now (`aside`), and the newest run of other loops of the deployment,
-    where it led to a version (`elsewhere`).
+    clients' requests past the champion now (`aside`), and when the newest run of other loops of the
+    deployment began, where it led to a version (`elsewhere`).
     """
 
     counts: Counts | None

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from noria_operator.api.triggers import Performance, TriggerSpec
+from noria_operator.api.triggers import CostMatrix, Performance, TriggerSpec
 from noria_operator.api.types import format_decimal, format_duration
+from noria_operator.domain.performance import EXPECTED_COST
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, opened_at
 
@@ -39,15 +40,20 @@ def wording(rule: Performance) -> str:
     """The metric, what labels cost where it goes by that, and whether it is estimated: values of another
     wording are no better and no worse.
     """
-    prices = rule.cost_matrix.model_dump().values() if rule.cost_matrix else ()
+    prices = (rule.cost_matrix or CostMatrix()).model_dump().values() if rule.metric == EXPECTED_COST else ()
     how = ("estimated",) if isinstance(rule, Estimate) else ()
     return " ".join((rule.metric, *how, *(str(float(one)) for one in prices)))
+
+
+def same_wording(state: Json, rule: Performance) -> bool:
+    """Whether what is remembered is of this wording; an earlier release wrote the metric alone of each."""
+    return state.get("metric") in (wording(rule), rule.metric)
 
 
 def window_start(entry: Json, rule: Performance, champion: Champion | None) -> datetime | None:
     """Since when labels count for the open window; another metric (the spec was edited) begins a new one."""
     state = entry.get("state") or {}
-    same = state.get("metric") == wording(rule) and bool(state.get("bySlice")) == rule.by_slice
+    same = same_wording(state, rule) and bool(state.get("bySlice")) == rule.by_slice
     return opened_at(entry, champion) if same else None
 
 

@@ -31,7 +31,14 @@ from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
 from noria_operator.domain.triggers_cost import weighed, worth_of_noise
 from noria_operator.domain.triggers_gap import Gap
-from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start, wording
+from noria_operator.domain.triggers_labels import (
+    Coverage,
+    closing,
+    same_wording,
+    unopened,
+    window_start,
+    wording,
+)
 
 Json = dict[str, Any]
 
@@ -104,7 +111,7 @@ def _kept(rule: Performance, entry: Json, champion: Champion | None) -> Json:
     production is better.
     """
     state = entry.get("state") or {}
-    same = entry.get("best") and state.get("metric") == wording(rule) and not state.get("bySlice")
+    same = entry.get("best") and same_wording(state, rule) and not state.get("bySlice")
     best = entry["best"] if same else (champion.metrics if champion else {}).get(rule.metric)
     return {"state": {"metric": wording(rule)}, **({"best": best} if best else {})}
 

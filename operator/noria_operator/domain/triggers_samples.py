@@ -31,19 +31,19 @@ def counted_since(entry: Json) -> datetime | None:
 def new_samples(
     trigger: TriggerSpec, entry: Json, *, labels: int | None, now: datetime, elsewhere: str = ""
 ) -> Request:
-    """`labels` joined since the window began; None while no server could be read. `elsewhere` names the
-    newest run of another loop, where it led to a version.
+    """`labels` joined since the window began; None while no server could be read. `elsewhere` is the
+    newest run of another loop, where it led to a version, by when it began.
     """
     if trigger.new_samples is None:
         raise ValueError(f"{trigger.name} has no newSamples")
     needed = trigger.new_samples.count
     state = entry.get("state") or {}
-    run = elsewhere or state.get("elsewhere")
-    mark: Json = {"elsewhere": run} if run else {}
+    known = str(state.get("elsewhereAt", elsewhere))  # an earlier release kept none
+    mark: Json = {"elsewhereAt": max(known, elsewhere)}
     fresh = {"windowStartedAt": stamp(now), "state": {"labels": 0} | mark}
     base: Json = {"name": trigger.name, "threshold": str(needed)}
     begun = counted_since(entry)
-    if begun is None or run != state.get("elsewhere"):
+    if begun is None or elsewhere > known:
         return Request(base | fresh | _so_far(0, needed), trigger.reason)
     closed = int(state.get("labels") or 0)
     total = closed + (labels or 0)

@@ -24,7 +24,14 @@ from noria_operator.domain.slice_scores import SliceScores
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
 from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN, number
-from noria_operator.domain.triggers_labels import Coverage, closing, unopened, window_start, wording
+from noria_operator.domain.triggers_labels import (
+    Coverage,
+    closing,
+    same_wording,
+    unopened,
+    window_start,
+    wording,
+)
 from noria_operator.domain.triggers_performance import against, alpha, at_best, costs, refused, threshold
 
 Json = dict[str, Any]
@@ -101,7 +108,7 @@ def _uncounted(rule: Performance, labels: SliceLabels, version: str) -> str:
 def _known(entry: Json, rule: Performance) -> dict[str, Slice]:
     """The memory of the same rule; another metric begins anew."""
     state = entry.get("state") or {}
-    if state.get("metric") != wording(rule):
+    if not same_wording(state, rule):
         return {}
     return {name: Slice.of(one) for name, one in state.get("slices", {}).items()}
 

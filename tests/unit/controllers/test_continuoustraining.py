@@ -228,7 +228,7 @@ async def test_new_labels_and_age_together_start_a_run_and_begin_anew() -> None:
     status = api.objects[KEY]["status"]
     assert (status["lastTrigger"]["name"], status["lastTrigger"]["reason"]) == ("both", "Combine")
     entries = {one["name"]: one for one in status["triggers"]}
-    assert entries["labels"]["state"] == {"labels": 0}
+    assert entries["labels"]["state"]["labels"] == 0
     assert (
         '"reason": "Combine"'
         in api.objects[Key(TRAININGJOB, "demo", name)]["metadata"]["annotations"]["noria.dev/trigger"]

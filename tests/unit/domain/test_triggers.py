@@ -286,6 +286,15 @@ def test_edited_prices_of_mistakes_start_anew(fields: Json) -> None:
     edited = ask(dear, entry, auc(0.7), hours=3)
     assert (edited.wanted, edited.entry["decision"], edited.entry.get("best")) == (False, "Wait", None)
     assert ask(cheap, entry, None, hours=3).entry == entry
+    assert ask(rule(metric="expectedCost", **fields), entry, None, hours=3).entry == entry, "1 each is 1 each"
+
+
+def test_costs_go_on_over_an_upgrade_from_a_release_that_wrote_them_without_prices() -> None:
+    dear = rule(metric="expectedCost", costMatrix={"falseNegative": "10"})
+    entry = windows(dear, 0.7, 0.7).entry
+    old = entry | {"state": entry["state"] | {"metric": "expectedCost"}}
+    assert ask(dear, old, None, hours=3).entry == old
+    assert ask(dear, old, auc(0.7), hours=3).entry == ask(dear, entry, auc(0.7), hours=3).entry
 
 
 def test_what_was_asked_for_stands_until_a_window_says_otherwise() -> None:

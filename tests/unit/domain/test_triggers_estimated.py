@@ -90,6 +90,17 @@ def test_an_estimate_is_no_baseline_of_what_labels_show() -> None:
     assert (float(entry["best"]) > 0.9, found["best"], found["reason"]) == (True, "0.9", "WindowOpen")
 
 
+def test_estimates_go_on_over_an_upgrade_from_a_release_that_wrote_them_as_labels() -> None:
+    entry, rule = windows(trigger(), SURE).entry, trigger().estimated_performance
+    assert rule is not None
+    old = entry | {"state": entry["state"] | {"metric": "accuracy"}}
+    now, then = (
+        estimated(trigger(), rule, each, champion=FIRST, scores=UNSURE, labels=None, now=NOW + 2 * HOUR).entry
+        for each in (entry, old)
+    )
+    assert now == then and now["streak"] == 1
+
+
 def test_labels_of_the_window_calibrate_the_scores() -> None:
     negatives, positives = [0] * SCORE_BINS, [0] * SCORE_BINS
     for place, hits in ((10, 120), (190, 280)):

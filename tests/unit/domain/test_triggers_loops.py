@@ -99,21 +99,43 @@ def test_a_loss_that_was_known_when_another_loop_ran_does_not_replace_its_versio
     assert "rolling out flights-2" in entry(loop.status, "quality")["message"]
 
 
-def test_labels_are_counted_anew_once_another_loops_run_led_to_a_version() -> None:
+FIRST, SECOND = (stamp(NOW - hours * HOUR) for hours in (2, 1))
+"""When runs of other loops began."""
+
+
+def labelled(entry: Json, labels: int, elsewhere: str) -> Request:
+    """What newSamples says once so many more labels came."""
     trigger = TriggerSpec.model_validate({"name": "labels", "newSamples": {"count": 100}})
+    return new_samples(trigger, entry, labels=labels, now=NOW, elsewhere=elsewhere)
 
-    def after(entry: Json, labels: int, elsewhere: str) -> Request:
-        return new_samples(trigger, entry, labels=labels, now=NOW, elsewhere=elsewhere)
 
-    found = after({}, 0, "second-1")
-    found = after(found.entry, 100, "")
+@pytest.mark.parametrize("before", ["", FIRST])
+def test_labels_are_counted_anew_once_another_loops_run_led_to_a_version(before: str) -> None:
+    found = labelled({}, 0, before)
+    found = labelled(found.entry, 100, "")
     assert found.wanted
-    assert after(found.entry, 0, "second-1").wanted, "it was known before"
-    found = after(found.entry, 0, "second-2")
+    assert labelled(found.entry, 0, before).wanted, "it was known before"
+    found = labelled(found.entry, 0, SECOND)
     assert (found.wanted, found.entry["value"]) == (False, "0")
-    found = after(found.entry | found.answer, 100, "second-2")
+    found = labelled(found.entry | found.answer, 100, SECOND)
     assert found.wanted
-    assert not after(found.entry | found.answer, 0, "second-2").wanted
+    assert not labelled(found.entry | found.answer, 0, SECOND).wanted
+
+
+@pytest.mark.parametrize("elsewhere", ["", FIRST])
+def test_a_loop_that_is_deleted_takes_no_labels_along(elsewhere: str) -> None:
+    """The newest run of the others is an older one then, or none."""
+    found = labelled(labelled({}, 0, SECOND).entry, 60, "")
+    assert labelled(found.entry, 100, elsewhere).wanted
+
+
+@pytest.mark.parametrize("elsewhere", ["", SECOND])
+def test_an_upgrade_takes_no_labels_along(elsewhere: str) -> None:
+    """An earlier release wrote of no other loop."""
+    entry = labelled({}, 0, "").entry | {"state": {"labels": 90}}
+    found = labelled(entry, 20, elsewhere)
+    assert found.wanted
+    assert labelled(found.entry, 0, elsewhere).wanted
 
 
 def test_what_another_loops_run_may_answer_does_not_wait_in_line_behind_it() -> None:
