@@ -648,6 +648,16 @@ CASES: dict[str, dict[str, Case]] = {
             "80m",
             [{"namespace": name, "job": "noria-operator"} for name in ("followers", "crashed")],
         ),
+        "an installation whose job tells the namespace from now on is not missed, one that is gone is": (
+            [
+                series("noria_leader", "1x20 stale", pod="a", job="noria-operator"),
+                series("noria_leader", "_x21 1x69", pod="a", namespace="noria", job="noria-operator"),
+                series("noria_leader", "_x21 1x69", pod="a", namespace="second", job="noria-operator"),
+                series("noria_leader", "1x20 stale", pod="b", job="gone"),
+            ],
+            "80m",
+            [{"job": "gone"}],
+        ),
     },
     "NoriaWatchSilent": {
         "three minutes": (
