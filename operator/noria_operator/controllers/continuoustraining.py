@@ -24,7 +24,7 @@ from noria_operator.domain.schedule import ScheduleError
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers_clock import not_ahead
-from noria_operator.domain.triggers_hold import Watched
+from noria_operator.domain.triggers_hold import Watched, newest
 from noria_operator.domain.triggers_open import LONGEST, Open
 from noria_operator.domain.triggers_plan import RetrainPlan, decide
 from noria_operator.domain.triggers_unanswered import given_back
@@ -144,20 +144,19 @@ async def _watched(ctx: Context, obj: Json) -> Watched:
         for job in store.list(TRAININGJOB, namespace, fields={"spec.model": model})
         if job["metadata"]["name"] not in names and not is_finished(job.get("status", {}))
     ]
-    return Watched(own, deployment, [*chain(*found)], others, ctx.gap(), _theirs(ctx, obj))
+    return Watched(own, deployment, [*chain(*found)], others, ctx.gap(), *_theirs(ctx, obj))
 
 
-def _theirs(ctx: Context, obj: Json) -> Json:
-    """The newest run of the other loops of the deployment; one that is yet to come, as a clock that was ahead
-    wrote it, is mended by its own loop first.
+def _theirs(ctx: Context, obj: Json) -> tuple[Json, str]:
+    """The newest run of the other loops of the deployment, and when the one before it began; one that is yet
+    to come, as a clock that was ahead wrote it, is mended by its own loop first.
     """
     meta, latest = obj["metadata"], stamp(ctx.clock.now())
     loops = ctx.store.list(
         CONTINUOUSTRAINING, meta["namespace"], fields={"spec.deployment": obj["spec"]["deployment"]}
     )
     others = (one.get("status", {}) for one in loops if one["metadata"]["uid"] != meta["uid"])
-    runs = (run for status in others for run in status.get("runs", ())[-1:] if run["at"] <= latest)
-    return max(runs, key=lambda run: str(run["at"]), default={})
+    return newest([run for status in others for run in status.get("runs", ()) if run["at"] <= latest])
 
 
 async def _act(ctx: Context, obj: Json, plan: RetrainPlan) -> None:

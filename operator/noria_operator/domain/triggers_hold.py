@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.api.continuoustraining import ContinuousTraining
@@ -35,7 +35,8 @@ _OF_THE_LOOP: Final = frozenset({"Schedule", "DataChange", FOLLOW_UP, MANUAL})
 class Watched:
     """Everything that the decision looks at besides the triggers: own TrainingJobs, the deployment, its
     versions, names of unfinished TrainingJobs of the model that others made (people, other loops), when
-    nobody looked, and the newest run of other loops of the deployment, as their status has it.
+    nobody looked, the newest run of other loops of the deployment, as their status has it, and when the one
+    before it began that did not come to nothing.
     """
 
     jobs: Sequence[Json] = ()
@@ -44,6 +45,7 @@ class Watched:
     others: Sequence[str] = ()
     gap: Gap | None = None
     theirs: Json = field(default_factory=dict)
+    preceded: str = ""
 
     @property
     def live(self) -> list[str]:
@@ -162,10 +164,25 @@ def answering(requests: Sequence[Request], runs: Sequence[Json], theirs: Json) -
     return frozenset(known.union(one.name for one in requests if known.intersection(one.members)))
 
 
-def resting(training: ContinuousTraining, seen: Watched) -> Json:
-    """The run of another loop from which a cooldown runs; none where no trigger waits for that."""
-    waits = any(trigger.reason not in _OF_THE_LOOP for trigger in training.spec.triggers)
-    return seen.theirs if waits else {}
+def newest(runs: Sequence[Json]) -> tuple[Json, str]:
+    """The newest run, and when the one before it began that did not come to nothing."""
+    if not runs:
+        return {}, ""
+    *before, last = sorted(runs, key=lambda run: str(run["at"]))
+    return last, max((str(run["at"]) for run in before if run.get("result") not in NOTHING), default="")
+
+
+def resting(training: ContinuousTraining, seen: Watched, cooldown: timedelta) -> Json:
+    """The run of another loop from which a cooldown runs; none where no trigger waits for that, and none that
+    came to nothing. Nor one that began within two cooldowns of the one before: so nothing waits longer than
+    one, however often the others run, and may go ahead for as long as it may have to wait.
+    """
+    triggers, run = training.spec.triggers, seen.theirs
+    waits = any(one.effect == "Retrain" and one.reason not in _OF_THE_LOOP for one in triggers)
+    if not waits or not run or run.get("result") in NOTHING:
+        return {}
+    apart = not seen.preceded or moment(seen.preceded) + 2 * cooldown <= moment(run["at"])
+    return run if apart else {}
 
 
 def answered_elsewhere(request: Request, theirs: Json) -> Request:

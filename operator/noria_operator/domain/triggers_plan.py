@@ -86,17 +86,18 @@ def decide(
     budget = training.spec.budget
     requests = [answered_elsewhere(one, seen.theirs) for one in requests]
     runs, older = shortened(runs, before.get("olderRuns", ()), budget.per if budget else None, now)
+    bounds = limits(training, failures)
     gate = Gate(
         held_by,
         under_way(obj, seen),
         answering(requests, runs, seen.theirs),
-        limits(training, failures),
+        bounds,
         pasts(runs, seen.jobs, now, older),
         failures,
         training.spec.stop_after_failures,
         blocking(training, requests),
         now,
-        resting(training, seen),
+        resting(training, seen, bounds.cooldown),
     )
     actions = {trigger.name: trigger.effect for trigger in training.spec.triggers}
     uid = obj["metadata"]["uid"]

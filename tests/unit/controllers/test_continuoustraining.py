@@ -609,7 +609,7 @@ async def test_two_loops_of_one_model_run_one_after_the_other_and_wait_for_what_
 
 async def test_a_loop_takes_account_of_the_newest_run_of_the_others_of_its_deployment() -> None:
     api = world(cooldown="6h")
-    at = {name: stamp(api.clock.time + timedelta(hours=hours)) for name, hours in (("x-3", -3), ("x-2", -2))}
+    at = {name: stamp(api.clock.time + timedelta(hours=hours)) for name, hours in (("x-3", -99), ("x-2", -2))}
     runs = [{"at": time, "trainingJob": name} for name, time in at.items()]
     ahead = [{"at": stamp(api.clock.time + timedelta(hours=9)), "trainingJob": "ahead"}]
     for name, where, known in (
@@ -626,6 +626,21 @@ async def test_a_loop_takes_account_of_the_newest_run_of_the_others_of_its_deplo
     api.clock.time += timedelta(hours=4)
     await watch(api, None, None)
     assert len(jobs(api)) == 1
+
+
+@pytest.mark.parametrize(("result", "started"), [("Promoted", 1), ("Failed", 0)])
+async def test_runs_of_other_loops_that_follow_close_upon_one_another_hold_no_run(
+    result: str, started: int
+) -> None:
+    """One that came to nothing held none, and so the next one does."""
+    api = world(cooldown="6h")
+    for name, hours, more in (("second", -5, {"result": result}), ("third", -1, {})):
+        other = training()
+        other["metadata"] |= {"name": name, "uid": name}
+        run = {"at": stamp(api.clock.time + timedelta(hours=hours)), "trainingJob": f"{name}-1"} | more
+        api.put(CONTINUOUSTRAINING, other | {"status": {"runs": [run]}})
+    await watch(api, None, auc(0.6), auc(0.6), auc(0.6))
+    assert len(jobs(api)) == started
 
 
 async def test_what_two_loops_saw_in_the_same_windows_is_trained_for_once() -> None:

@@ -62,6 +62,27 @@ def test_the_cooldown_runs_from_another_loops_run_too() -> None:
     assert len(loop.jobs) == 1
 
 
+def test_what_another_loops_run_leaves_undone_waits_for_no_cooldown() -> None:
+    loop = Loop(cooldown="6h")
+    loop.theirs = theirs(result="Failed")
+    loop.settle(quality())
+    assert len(loop.jobs) == 1
+
+
+@pytest.mark.parametrize("every", [1, 4, 5, 6, 7, 11, 12, 13, 30])
+def test_nothing_waits_longer_than_a_cooldown_for_runs_of_other_loops(every: int) -> None:
+    """However often they run: one that retrains every four hours would else hold the others for ever."""
+    for begins in range(60, 90):
+        loop = Loop(cooldown="6h")
+        for hour in range(begins, begins + 7):
+            loop.now, newest = NOW + hour * HOUR, hour // every * every
+            loop.theirs, loop.preceded = theirs(NOW + newest * HOUR), stamp(NOW + (newest - every) * HOUR)
+            loop.settle(quality())
+            if loop.jobs:
+                break
+        assert loop.jobs, f"asked for from hour {begins} on"
+
+
 @pytest.mark.parametrize("ask", [weekly, asked])
 def test_what_a_loop_or_a_person_asks_for_waits_for_no_cooldown_of_another_loop(
     ask: Callable[[], Request],
@@ -72,8 +93,15 @@ def test_what_a_loop_or_a_person_asks_for_waits_for_no_cooldown_of_another_loop(
     assert len(loop.jobs) == 1
 
 
-def test_a_loop_that_asks_by_itself_alone_is_held_by_no_cooldown_of_another_loop() -> None:
-    loop = Loop(cooldown="6h", triggers=[{"name": "weekly", "schedule": "0 2 * * 1"}])
+@pytest.mark.parametrize(
+    "more",
+    [[], [{"name": "moved", "drift": {}}, {"name": "dirty", "dataQuality": {}}]],
+    ids=["nothing else", "what warns and blocks"],
+)
+def test_a_loop_whose_runs_are_its_own_affair_is_held_by_no_cooldown_of_another_loop(
+    more: list[Json],
+) -> None:
+    loop = Loop(cooldown="6h", triggers=[{"name": "weekly", "schedule": "0 2 * * 1"}, *more])
     loop.theirs = theirs()
     loop.step(weekly(wanted=False))
     assert (loop.status["blockedBy"], "nextEligibleTime" in loop.status) == ("", False)

@@ -87,12 +87,16 @@ class Loop:
         self.gap: Gap | None = None
         self.theirs: Json = {}
         """The newest run of other loops of the deployment."""
+        self.preceded = ""
+        """When the one before that began."""
 
     def step(
         self, *requests: Request, seen: Json | None = None, versions: list[Json] | None = None
     ) -> RetrainPlan:
         where = deployment(1) if seen is None else seen
-        watched = Watched(list(self.jobs.values()), where, versions or [], self.others, self.gap, self.theirs)
+        watched = Watched(
+            list(self.jobs.values()), where, versions or [], self.others, self.gap, self.theirs, self.preceded
+        )
         obj = given_back(self.obj)
         plan = decide(obj, parse_as(ContinuousTraining, obj), requests, watched, self.now)
         if plan.create is not None:
