@@ -64,7 +64,7 @@ async def requests(
     found = [await question.ask(trigger, entries.get(trigger.name, {})) for trigger in plain]
     waiting = [trigger for trigger in plain if trigger.schedule is None]
     windows = tuple((one, question.open[one.name]) for one in waiting if one.name in question.open)
-    answers = in_order(obj, training.spec.triggers, found)
+    answers = in_order(obj, training.spec.triggers, found, seen.theirs)
     return answers, windows if len(windows) == len(waiting) else ()
 
 

@@ -184,7 +184,8 @@ class Rehearsal:
         without = {name for name, _ in self.left_out}
         triggers = [one for one in self.training.spec.triggers if one.name not in without]
         plain = [one for one in triggers if one.combine is None]
-        return in_order(self.obj, triggers, [self._ask(one, entries.get(one.name, {}), now) for one in plain])
+        asked = [self._ask(one, entries.get(one.name, {}), now) for one in plain]
+        return in_order(self.obj, triggers, asked, {})
 
     def _ask(self, trigger: TriggerSpec, entry: Json, now: datetime) -> Request:
         if trigger.schedule is not None:

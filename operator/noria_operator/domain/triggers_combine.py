@@ -14,6 +14,7 @@ from noria_operator.api.status import MESSAGE_LIMIT
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.triggers import MANUAL, Request, manual
+from noria_operator.domain.triggers_hold import shown_before
 
 Json = dict[str, Any]
 
@@ -50,14 +51,17 @@ def combined(trigger: TriggerSpec, others: Mapping[str, Request]) -> Request:
     )
 
 
-def in_order(obj: Json, triggers: Sequence[TriggerSpec], plain: Sequence[Request]) -> list[Request]:
+def in_order(
+    obj: Json, triggers: Sequence[TriggerSpec], plain: Sequence[Request], theirs: Json
+) -> list[Request]:
     """All requests of a pass in the order in which they are served: what a person asked for, `plain` (of the
-    triggers that combine nothing), and what combinations make of them.
+    triggers that combine nothing), and what combinations make of them, but for what `theirs`, the newest run
+    of other loops, answers.
     """
     status = obj.get("status", {})
     entry = next((one for one in status.get("triggers", []) if one["name"] == MANUAL), None)
     said = names.command_id(obj["metadata"].get("annotations"), "retrain")
     asked = manual(said, status.get("commands", {}).get("retrain"), entry)
     found = [*([asked] if asked else []), *plain]
-    others = {one.name: one for one in found}
+    others = {one.name: one for one in found if not shown_before(one, theirs)}
     return [*found, *(combined(one, others) for one in triggers if one.combine is not None)]

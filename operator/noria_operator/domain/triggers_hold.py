@@ -185,13 +185,17 @@ def resting(training: ContinuousTraining, seen: Watched, cooldown: timedelta) ->
     return run if apart else {}
 
 
+def shown_before(request: Request, theirs: Json) -> bool:
+    """Whether all that it goes by was known when another loop's run began that did not come to nothing."""
+    ended = str(request.entry.get("windowEndedAt") or "")
+    return "" < ended <= theirs.get("at", "") and not request.back and theirs.get("result") not in NOTHING
+
+
 def answered_elsewhere(request: Request, theirs: Json) -> Request:
     """The request; where all that it goes by was known when another loop's run began, that run is its answer,
     as an own one would be, unless it came to nothing.
     """
-    ended = str(request.entry.get("windowEndedAt") or "")
-    once = request.wanted and request.answered_by == "Wanted" and not request.back
-    if not once or not "" < ended <= theirs.get("at", "") or theirs.get("result") in NOTHING:
+    if not (request.wanted and request.answered_by == "Wanted" and shown_before(request, theirs)):
         return request
     text = f"answered by {theirs['trainingJob']} of another loop"
     told = {"decision": "Wait", "message": text}

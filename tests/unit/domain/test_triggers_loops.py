@@ -14,6 +14,7 @@ from tests.unit.domain.training_world import NOW, deployment, served, version
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Request
+from noria_operator.domain.triggers_combine import in_order
 from noria_operator.domain.triggers_samples import new_samples
 
 Json = dict[str, Any]
@@ -38,6 +39,28 @@ def test_what_a_window_showed_before_another_loop_ran_asks_no_more() -> None:
     assert (loop.jobs, told["decision"], told["streak"]) == ({}, "Wait", 0)
     assert "answered by second-1 of another loop" in told["message"]
     loop.settle(seen_at(NOW + timedelta(minutes=1)))
+    assert len(loop.jobs) == 1
+
+
+@pytest.mark.parametrize("action", ["Observe", "Retrain"])
+def test_what_another_loops_run_answers_fires_in_no_combination(action: str) -> None:
+    """Whatever a member does of itself: only a combination of what later windows show is new."""
+    members = [
+        {"name": "quality", "performance": {"metric": "auc", "min": "0.65"}, "action": action},
+        {"name": "old", "maxAge": "720h", "action": "Observe"},
+    ]
+    loop = Loop(cooldown="0s", triggers=[*members, {"name": "both", "combine": {"of": ["quality", "old"]}}])
+    triggers = [TriggerSpec.model_validate(one) for one in loop.obj["spec"]["triggers"]]
+    by = "Wanted" if action == "Retrain" else "Own"
+    old = Request({"name": "old"}, "MaxAge", wanted=True, key="flights-1")
+
+    def ask(ended: datetime) -> list[Request]:
+        return in_order(loop.obj, triggers, [replace(seen_at(ended), answered_by=by), old], loop.theirs)
+
+    loop.theirs = theirs()
+    loop.settle(*ask(NOW))
+    assert (loop.jobs, entry(loop.status, "both")["decision"]) == ({}, "No")
+    loop.settle(*ask(NOW + timedelta(minutes=1)))
     assert len(loop.jobs) == 1
 
 
