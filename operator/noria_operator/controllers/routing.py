@@ -130,6 +130,6 @@ async def still_asked(ctx: Context, obj: Json, left: Collection[Revision]) -> Ma
         told = await ctx.servers.answered(pods)
         if any(counts_ready(pod) and pod["metadata"]["uid"] not in told for pod in pods):
             continue
-        busy = [ctx.stillness.busy(uid, counted.requests, now) for uid, counted in told.items()]
-        found[one.name] = sum(busy)
+        uids = [pod["metadata"]["uid"] for pod in pods if pod["metadata"]["uid"] in told]
+        found[one.name] = sum(ctx.stillness.busy(uid, told[uid].requests, now) for uid in uids)
     return found

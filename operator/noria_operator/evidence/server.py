@@ -201,12 +201,14 @@ class CounterReader:
 
     async def answered(self, pods: Iterable[Json]) -> dict[str, Counts]:
         """Inference requests and errors of each pod that could be read, by uid, since its process began; and
-        under `UID.lost` one for each process that ended before it, with what that had in flight.
+        under `UID.containers` and `UID.processes` one for each that ended before it, with what that had in
+        flight: one begins at zero in each container, the other does not.
         """
         found: dict[str, Counts] = {}
         for pod, document in await self._documents(pods):
             uid = pod["metadata"]["uid"]
-            found |= {uid: _answered(document), f"{uid}.lost": _lost(pod, document)}
+            ended = {f"{uid}.containers": _restarts(pod), f"{uid}.processes": document.restarts}
+            found |= {uid: _answered(document)} | {each: Counts(died, died) for each, died in ended.items()}
         return found
 
     async def under_way(self, pods: Iterable[Json]) -> int:
@@ -354,14 +356,13 @@ def _answered(document: Document) -> Counts:
     return Counts(sum(numbers.values()), errors, refused)
 
 
-def _lost(pod: Json, document: Document) -> Counts:
-    """One request at least for each process that died, by itself or with its container; what others put into
-    the pod, such as a mesh's proxy, restarts for reasons of its own.
+def _restarts(pod: Json) -> int:
+    """Of containers with a model server; what others put into the pod, such as a mesh's proxy, restarts for
+    reasons of its own.
     """
     ours = {one["name"] for one in _ours(pod)}
     containers = pod.get("status", {}).get("containerStatuses") or ()
-    died = document.restarts + sum(one.get("restartCount", 0) for one in containers if one["name"] in ours)
-    return Counts(died, died)
+    return sum(one.get("restartCount", 0) for one in containers if one["name"] in ours)
 
 
 def _refused(document: Document) -> dict[str, int]:

@@ -233,7 +233,7 @@ async def test_servers_tell_how_many_requests_they_answered_and_how_many_badly()
         assert await reader.answered([pod(1), pod(2), pod(3), pod(4)]) == {
             "pod-1": Counts(100, 3, 7),  # of an earlier release
             "pod-3": Counts(100, 8, 2),
-            **dict.fromkeys(("pod-1.lost", "pod-3.lost"), Counts()),
+            **{f"pod-{one}.{ended}": Counts() for one in (1, 3) for ended in ("containers", "processes")},
         }
         said = await reader.refused([pod(1), pod(2), pod(3), pod(3)])
         assert {why: times for why, times in said.items() if times} == {"unanswered": 10, "inputs": 4}
@@ -243,12 +243,14 @@ async def test_servers_tell_how_many_requests_they_answered_and_how_many_badly()
 async def test_a_server_that_died_lost_what_it_had_in_flight() -> None:
     """Which its successor, whose counts begin at zero, knows nothing of, nor anybody else."""
 
+    processes = iter([3, 3, 0])
+
     async def counts(_: web.Request) -> web.Response:
         head = {
             "schema": "noria.counters/v1",
             "version": "m-1",
             "process": "b",
-            "restarts": 2,
+            "restarts": next(processes),
             "in_flight": 5,
         }
         return web.json_response({**head, "started": 1.0, "from": 1.0, "at": 2.0, "requests": {"ok": 90}})
@@ -262,12 +264,17 @@ async def test_a_server_that_died_lost_what_it_had_in_flight() -> None:
                 {"name": name, "ports": [{"name": port} for port in told]} for name, told in ports.items()
             ]
         }
-        restarts = {"istio-proxy": 40, "server": 1, "agent": 7}
-        one["status"]["containerStatuses"] = [
-            {"name": name, "restartCount": times} for name, times in restarts.items()
-        ]
-        assert await reader.answered([one]) == {"pod-1": Counts(90), "pod-1.lost": Counts(3, 3)}
+        restarts = {"istio-proxy": 40, "server": 5, "agent": 7}
+        statuses = [{"name": name, "restartCount": times} for name, times in restarts.items()]
+        one["status"]["containerStatuses"] = statuses
+        before = await reader.answered([one])
+        lost = {"pod-1.containers": Counts(5, 5), "pod-1.processes": Counts(3, 3)}
+        assert before == {"pod-1": Counts(90), **lost}
         assert await reader.under_way([one, pod(2)]) == 5
+        statuses[1]["restartCount"] = 6
+        after = await reader.answered([one])
+        marks, counts_ = ({uid: {"m-2": each} for uid, each in all_.items()} for all_ in (before, after))
+        assert since(marks, counts_, champion="m-1", challenger="m-2").challenger == Counts(1, 1)
         await reader.close()
 
 
