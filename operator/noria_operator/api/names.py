@@ -128,8 +128,9 @@ def model_version_name(model: str, version: int) -> str:
 
 
 def version_number(model_version: str) -> int:
-    """N of `<model>-<N>`."""
-    return int(model_version.rsplit("-", 1)[1])
+    """N of `<model>-<N>`, 0 for any other name: a spec may name what is none."""
+    number = model_version.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def revision_name(deployment: str, version: int, revision: str) -> str:

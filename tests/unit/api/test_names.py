@@ -36,3 +36,9 @@ def test_long_names_that_share_their_beginning_stay_different() -> None:
 @pytest.mark.parametrize("name", ["short", "a" * 63])
 def test_a_name_that_fits_is_left_alone(name: str) -> None:
     assert names.fit(name) == name
+
+
+@pytest.mark.parametrize("name", ["m-v4", "m", "m-", "m-4-a", "4-m"])
+def test_a_name_that_no_version_of_a_model_has_has_no_number(name: str) -> None:
+    """A spec may name anything."""
+    assert names.version_number(name) == 0

@@ -729,6 +729,22 @@ def test_an_abort_ends_an_experiment_that_waits_for_arms(there: int) -> None:
     assert versions(world) == ["m-2", "m-3", "m-4"]
 
 
+def test_an_abort_ends_an_arm_too_that_no_version_can_be() -> None:
+    """Its name has no number, as one that somebody mistyped."""
+    world = trial(replace(ASKED, experiment=replace(TRIAL, arms=ARMS[:2])))
+    world.edit(experiment=replace(TRIAL, arms=(*ARMS[:2], Arm("m-v4", 10))))
+    world.settle()
+    assert versions(world) == ["m-2", "m-3"]
+    world.commands["abort"] = "1"
+    world.settle()
+    assert weights(world) == {"m-1": 100}
+    for number in range(5, 5 + REMEMBERED):
+        world.approve(number)
+        world.commands["abort"] = str(number)
+        world.settle()
+    assert (world.state.stable, versions(world)) == (revision(1), [])
+
+
 def test_an_arm_that_was_aborted_before_it_was_there_waits_for_a_retry_with_the_others_of_a_new_list() -> (
     None
 ):
