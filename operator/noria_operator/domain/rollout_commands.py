@@ -24,18 +24,26 @@ from noria_operator.domain.rollout_words import Cause, Happened
 
 def obey(scene: Scene, state: State) -> Outcome | None:
     """Carry out the most urgent command that was not acknowledged yet, once what would undo it is refused."""
-    wanted = scene.observed.commands
-    new = [name for name in COMMANDS if wanted.get(name) and wanted[name] != state.commands.get(name)]
+    new = [name for name in COMMANDS if _is_new(scene, state, name)]
     if not new:
         return None
     first = new[0]
     against = [name for name in new if name in GOES_ON] if first in STOPS else []
     name = against[0] if against else first
-    acknowledged = replace(state, commands={**state.commands, name: wanted[name]})
+    acknowledged = _acknowledge(scene, state, name)
     if against:
         why = f"{_said(scene, name)}: {_said(scene, first)} was found at the same time, and what stops wins"
         return _refuse(scene, acknowledged, f"{why}; give it again if it is meant")
     return _for_another(scene, acknowledged, name) or COMMANDS[name](scene, acknowledged)
+
+
+def _is_new(scene: Scene, state: State, command: str) -> bool:
+    """Whether it is given with another id than the one that was acknowledged last."""
+    return scene.observed.commands.get(command, "") not in ("", state.commands.get(command))
+
+
+def _acknowledge(scene: Scene, state: State, command: str) -> State:
+    return replace(state, commands={**state.commands, command: scene.observed.commands[command]})
 
 
 def _for_another(scene: Scene, state: State, command: str) -> Outcome | None:
@@ -141,8 +149,11 @@ def _retry(scene: Scene, state: State) -> Outcome:
 
 
 def _undo(scene: Scene, state: State) -> Outcome:
-    """Go back to the last good revision, or to the one named before an `@` in the id, as it was."""
+    """Go back to the last good revision, or to the one named before an `@` in the id, as it was. An abort
+    that is found at the same time is part of it: what it would end ends, nobody is kept from going back.
+    """
     id_, why = scene.observed.commands["undo"], _said(scene, "undo")
+    aborted = _is_new(scene, state, "abort")
     name = id_.partition("@")[0] if "@" in id_ else None
     target = next((one for one in _good(scene, state) if name in (None, one.version, one.name)), None)
     left = scene.target.wanted or scene.target.unmet
@@ -152,13 +163,15 @@ def _undo(scene: Scene, state: State) -> Outcome:
     if target in trial:
         return _refuse(scene, state, f"{why}: {target.version} is on its way already")
     leaving, arms = (share.target for share in state.leaving), scene.target.arms or ()
-    arms = scene.target.waiting if trial else arms
+    arms = scene.target.waiting if trial or aborted else arms
     for one in dict.fromkeys((scene.target.wanted, *trial, *arms, state.stable, *leaving)):
         if one is not None and one != target:
             state = rejecting(scene, state, one, f"undone by {why}", by_hand=True)
     state = without_candidate(scene, replace(state, others=()))
     state = replace(state, undo=Undo(target, left) if target != left else state.undo)
     froms = ", ".join(one.version for one in trial) or named(state.stable)
+    if aborted:
+        state, why = _acknowledge(scene, state, "abort"), f"{why} and {_said(scene, 'abort')}"
     message = f"back from {froms} to {target.version} ({why})"
     return happened(scene, state, Happened.UNDONE, target.version, message, warning=True)
 
@@ -270,6 +283,6 @@ COMMANDS: dict[str, Callable[[Scene, State], Outcome]] = {
     "restart": _restart,
 }
 """In order of urgency; what stops comes before what goes on. Of two that are found at once none reaches
-further than it was meant: an undo beside an abort goes back from the challenger, not from the champion, and a
-resume beside a promotion ends no later pause.
+further than it was meant: an undo beside an abort goes back from the challenger, not from the champion, where
+there is one, and a resume beside a promotion ends no later pause.
 """

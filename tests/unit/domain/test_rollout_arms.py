@@ -813,6 +813,26 @@ def test_an_undo_waits_for_no_experiment_that_waits_for_arms(
     assert versions(world) == left, "they meet the one that serves now"
 
 
+@pytest.mark.parametrize("there", [1, 3])
+def test_an_abort_beside_an_undo_of_the_champion_ends_the_experiment_that_waits(there: int) -> None:
+    world = serving(1, replace(ASKED, experiment=None))
+    world.approve(5)
+    world.settle()
+    world.run(20, requests=2000)
+    arms = (1, 6, 7, 8)
+    world.edit(experiment=replace(TRIAL, arms=tuple(Arm(f"m-{number}", 10) for number in arms)))
+    for number in arms[:there]:
+        world.approve(number)
+    world.settle()
+    assert (world.state.stable, world.state.challengers) == (revision(5), ())
+    world.commands |= {"abort": "1", "undo": "2"}
+    world.settle()
+    for number in arms:
+        world.approve(number)
+    world.settle()
+    assert (world.state.stable, weights(world)) == (revision(1), {"m-1": 100})
+
+
 def test_an_undo_ends_all_arms_and_the_champion_serves() -> None:
     world = trial()
     world.commands["undo"] = "1"

@@ -303,6 +303,32 @@ def test_case_15_an_abort_and_an_undo_of_one_time_go_back_once() -> None:
     assert not world.state.is_rejected(V2)
 
 
+@pytest.mark.parametrize("kept", [timedelta(), timedelta(hours=1)], ids=["gone", "warm"])
+def test_case_15_an_abort_beside_an_undo_of_a_champion_keeps_nobody_from_going_back(kept: timedelta) -> None:
+    world = turned(keep=kept)
+    world.commands |= {"abort": "1", "undo": "2"}
+    world.reconcile()
+    assert world.state.commands == world.commands
+    told = "back from m-2 to m-1 (noria.dev/undo 2 and noria.dev/abort 1)"
+    assert told in [one.message for one in world.state.history]
+    world.settle()
+    assert (world.state.stable, world.state.candidate, world.state.weight(V1.name)) == (V1, None, 100)
+    assert [one.version for one in world.state.rejected] == ["m-2"]
+
+
+def test_case_15_an_abort_after_an_undo_that_has_yet_to_begin_ends_that() -> None:
+    world = turned(keep=timedelta())
+    world.obstacle = "claim models is not there"
+    world.commands["undo"] = "1"
+    world.settle()
+    assert world.state.candidate is None
+    world.commands["abort"] = "2"
+    world.settle()
+    world.obstacle = ""
+    world.settle()
+    assert (world.state.stable, world.state.candidate) == (V2, None)
+
+
 def test_case_15_a_resume_and_a_promotion_of_one_time_pass_one_pause() -> None:
     pauses = (PolicyStep(10, pause=True), PolicyStep(50, pause=True))
     world = serving(1, Policy(replicas=2, steps=pauses))
