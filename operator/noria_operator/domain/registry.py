@@ -12,7 +12,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from noria_operator.domain.rollout_words import Happened
+
 Json = dict[str, Any]
+
+_OF_NAMES = frozenset({Happened.CANCELLED, Happened.RETRIED})
+"""What is told of versions that may have yet to be made."""
 
 
 def number_of(model: str, name: str) -> int:
@@ -41,11 +46,14 @@ def next_number(
 
 
 def remembered(deployment: Json) -> list[str]:
-    """Names of all versions that a ModelDeployment's status speaks of, past ones too."""
+    """Names of all versions that a ModelDeployment's status speaks of, past ones too, but for arms of an
+    experiment that were aborted, or may be tried again, before anybody made them: somebody will.
+    """
     status = deployment.get("status", {})
     entries = [status.get(role) for role in ("stable", "candidate", "previous")]
-    entries += status.get("others", [])
-    entries += [*status.get("rejected", []), *status.get("champions", []), *status.get("history", [])]
+    entries += [*status.get("others", []), *status.get("champions", [])]
+    entries += [one for one in status.get("rejected", []) if one.get("revision")]
+    entries += [one for one in status.get("history", []) if one.get("event") not in _OF_NAMES]
     return [entry["version"] for entry in entries if entry and entry.get("version")]
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_scene import Outcome, Scene, happened
-from noria_operator.domain.rollout_state import Rejected, State
+from noria_operator.domain.rollout_state import REMEMBERED, Rejected, State
 from noria_operator.domain.rollout_words import Happened
 
 LONGEST = timedelta(days=1)
@@ -21,7 +21,8 @@ LONGEST = timedelta(days=1)
 
 def retry(scene: Scene, state: State) -> Outcome | None:
     """Keep the times of retries true to the spec, and begin the one whose time has come."""
-    kept = tuple(_current(scene, one) for one in state.rejected if not _redeemed(state, one))
+    counts = (one for one in state.rejected if not (_redeemed(state, one) or _of_nobody(scene, state, one)))
+    kept = tuple(_current(scene, one) for one in counts)
     if kept != state.rejected:
         return replace(state, rejected=kept), None
     due = next((one for one in kept if one.retry_at is not None and one.retry_at <= scene.now), None)
@@ -48,6 +49,14 @@ def _redeemed(state: State, one: Rejected) -> bool:
     """Whether a retry made it the champion."""
     stable = state.stable
     return one.retrying and stable is not None and one.of(stable)
+
+
+def _of_nobody(scene: Scene, state: State, one: Rejected) -> bool:
+    """Whether only an experiment that the spec has no more named it, before there was such a version. Where
+    as many are remembered as may be, each tells that older ones were forgotten, too.
+    """
+    named = one.revision or scene.spec.of(one.version).compares
+    return not named and len(state.rejected) < REMEMBERED
 
 
 def _current(scene: Scene, one: Rejected) -> Rejected:

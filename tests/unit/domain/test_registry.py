@@ -15,7 +15,8 @@ def test_the_first_version_is_number_one() -> None:
 
 def test_a_number_is_taken_by_whatever_remembers_it() -> None:
     reserved = training_job() | {"status": {"reservedVersion": 5}}
-    serving = deployment(3, previous=served(7), rejected=[{"version": "flights-9", "reason": "errors"}])
+    refused = {"version": "flights-9", "revision": "abcdef", "reason": "errors"}
+    serving = deployment(3, previous=served(7), rejected=[refused])
     assert next_number("flights", versions=[version(2)], jobs=[], deployments=[]) == 3
     assert next_number("flights", versions=[version(2)], jobs=[reserved], deployments=[]) == 6
     assert next_number("flights", versions=[version(2)], jobs=[reserved], deployments=[serving]) == 10
@@ -60,3 +61,14 @@ def test_no_number_is_handed_out_twice_while_anything_remembers_it(steps: list[s
 def test_a_deployment_remembers_what_it_served_and_refused() -> None:
     found = deployment(1, candidate=served(3), history=[{"event": "Promoted", "version": "flights-2"}])
     assert set(remembered(found)) == {"flights-1", "flights-2", "flights-3"}
+
+
+def test_a_version_that_was_aborted_before_anybody_made_it_takes_no_number() -> None:
+    """Somebody will make `flights-2`; `flights-60` was mistyped."""
+    rejected = [{"version": "flights-2", "revision": "", "reason": "abort"}, {"version": "flights-60"}]
+    history = [
+        {"event": "RolloutCancelled", "version": "flights-60", "message": "will not be tried"},
+        {"event": "RolloutRetried", "version": "flights-2", "message": "may be tried again"},
+    ]
+    found = deployment(1, rejected=rejected, history=history)
+    assert next_number("flights", versions=[version(1)], jobs=[], deployments=[found]) == 2

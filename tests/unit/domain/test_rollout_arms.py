@@ -760,6 +760,44 @@ def test_an_arm_that_was_aborted_before_it_was_there_waits_for_a_retry_with_the_
     assert versions(world) == ["m-5", "m-6"]
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["made after it", "made before"])
+def test_a_version_made_after_its_name_was_aborted_is_followed_once_no_experiment_names_it(
+    there: bool,
+) -> None:
+    world = serving(1, ASKED)
+    world.approve(2)
+    world.settle()
+    world.commands["abort"] = "1"
+    world.settle()
+    if there:
+        world.approve(3)
+        world.settle()
+    assert (world.state.challengers, len(world.state.rejected)) == ((), 3)
+    world.edit(experiment=None)
+    world.settle()
+    world.approve(3)
+    world.settle()
+    assert versions(world) == ["m-3"]
+    assert [one.version for one in world.state.rejected] == ["m-2"]
+
+
+def test_names_that_were_aborted_bring_no_version_back_that_was_rejected_before_as_many_others() -> None:
+    world = serving(1, replace(ASKED, experiment=replace(TRIAL, arms=(Arm("m-2", 10), Arm("m-v3", 10)))))
+    world.approve(2)
+    world.settle()
+    for number in range(5, 5 + REMEMBERED):
+        world.commands["abort"] = str(number)
+        world.settle()
+        world.approve(number)
+        world.settle()
+    world.commands["abort"] = "the last"
+    world.settle()
+    assert len(world.state.rejected) == REMEMBERED
+    world.edit(experiment=None)
+    world.settle()
+    assert (world.state.stable, versions(world)) == (revision(1), [])
+
+
 def test_a_pause_holds_the_end_and_an_arm_still_fails_in_it() -> None:
     world = trial()
     world.commands["pause"] = "1"
