@@ -53,7 +53,8 @@ def choose(policy: Policy, state: State, versions: tuple[Version, ...]) -> Targe
     """
     experiment = _Arms.of(policy.experiment, state, versions)
     others = experiment.others(state, versions)
-    if experiment.left and state.stable is not None and not _goes_back(policy, state, others):
+    on = experiment.left or experiment.absent
+    if on and state.stable is not None and not _goes_back(policy, state, others):
         return experiment.target(state)
     target = _alone(policy, state, others)
     return replace(target, refused=experiment.refused) if experiment.refused else target
@@ -78,7 +79,7 @@ def _alone(policy: Policy, state: State, versions: tuple[Version, ...]) -> Targe
 @dataclass(frozen=True, slots=True)
 class _Arms:
     """The arms of the experiment in the spec: `left` are those that may still be compared, `absent` those
-    that do not exist, `refused` those that were rejected, `missing` why some are not approved.
+    that have yet to be made, `refused` those that were rejected, `missing` why some are not approved.
     """
 
     left: tuple[Version, ...] = ()
@@ -93,13 +94,14 @@ class _Arms:
         known = {version.target.version: version for version in versions}
         found = [known[arm.version] for arm in experiment.arms if arm.version in known]
         rest = [one for one in found if _may_be_tried(state, one.target)]
-        if _is_over(state, found, rest):
-            rest = []
         unmade = [Revision(arm.version, "", "") for arm in experiment.arms if arm.version not in known]
-        absent = tuple(one for one in unmade if not state.is_rejected(one))
+        named = (*(one.target for one in found), *unmade)
+        tried = {one.version for one in state.rejected}
+        absent = tuple(one for one in unmade if one.version not in tried)
+        if any(state.lost(one) for one in named) and _are_behind(state, rest):
+            rest, absent = [], ()
         gone = [f"{one.version} does not exist" for one in absent]
         waits = [f"{one.target.version} is {one.phase}" for one in rest if one.phase != APPROVED]
-        named = (*(one.target for one in found), *unmade)
         refused = tuple(one for one in named if state.is_rejected(one) or state.lost(one))
         return _Arms(tuple(rest), absent, refused, (*gone, *waits))
 
@@ -130,12 +132,13 @@ def _may_be_tried(state: State, target: Revision) -> bool:
     return target.version != champion and not state.is_rejected(target) and not state.lost(target)
 
 
-def _is_over(state: State, arms: list[Version], left: list[Version]) -> bool:
-    """Whether one of the arms won, and is left because a newer version took its place since then."""
+def _are_behind(state: State, left: list[Version]) -> bool:
+    """Whether nobody is left of the arms, one of which won, or that one alone, because a newer version took
+    its place since then.
+    """
     champion = version_number(state.stable.version) if state.stable else 0
     trial = {one.target.version for one in state.challengers}
-    won = any(state.lost(one.target) for one in arms)
-    return won and all(one.number < champion and one.target.version not in trial for one in left)
+    return all(one.number < champion and one.target.version not in trial for one in left)
 
 
 def _pinned(name: str, state: State, versions: tuple[Version, ...]) -> Target:

@@ -709,7 +709,7 @@ def test_who_ends_all_arms_ends_those_too_that_were_waited_for(command: str, the
     assert versions(world) == ["m-2", "m-3", "m-4"]
 
 
-@pytest.mark.parametrize("there", [1, 2])
+@pytest.mark.parametrize("there", [0, 1, 2])
 def test_an_abort_ends_an_experiment_that_waits_for_arms(there: int) -> None:
     world = serving(1, ASKED)
     for number in (2, 3, 4)[:there]:
@@ -1001,6 +1001,47 @@ def test_the_experiment_waits_until_all_arms_are_approved() -> None:
     world.settle()
     assert versions(world) == ["m-2", "m-3", "m-4"]
     assert not next(one.status for one in conditions(report(world)) if one.type == "Stalled")
+
+
+def test_an_experiment_of_which_no_arm_is_there_yet_is_told_and_newer_versions_wait_for_its_end() -> None:
+    world = serving(1, ASKED)
+    world.settle()
+    assert message(world).startswith(
+        "experiment: m-2 does not exist, m-3 does not exist, m-4 does not exist, "
+    )
+    world.approve(9)
+    world.settle()
+    assert versions(world) == []
+    world.commands["abort"] = "1"
+    world.settle()
+    assert versions(world) == ["m-9"]
+
+
+def test_a_name_that_nobody_made_holds_nothing_up_once_another_arm_won() -> None:
+    world = trial(replace(ASKED, experiment=replace(TRIAL, arms=ARMS[:2])))
+    world.edit(experiment=replace(TRIAL, arms=(*ARMS[:2], Arm("m-60", 10))))
+    world.settle()
+    world.commands["promote"] = "m-3@ann"
+    world.settle()
+    assert (world.state.stable, message(world)) == (revision(3), "m-3 serves")
+    world.approve(5)
+    world.settle()
+    assert versions(world) == ["m-5"]
+
+
+@pytest.mark.parametrize("ended", ["abort", "promote"])
+def test_arms_that_were_deleted_after_the_experiment_hold_nothing_up(ended: str) -> None:
+    world = trial()
+    world.commands[ended] = "m-3@ann"
+    world.settle()
+    world.approve(5)
+    world.run(3, requests=2000)
+    assert world.state.stable == revision(5)
+    for number in (2, 3, 4):
+        del world.versions[f"m-{number}"]
+        world.approve(5 + number)
+        world.settle()
+        assert (versions(world), "waiting for it" in message(world)) == ([f"m-{5 + number}"], False)
 
 
 @pytest.mark.parametrize(
