@@ -7,6 +7,7 @@ challenger loses its weight first, everything else comes after; a rejected revis
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from noria_operator.api.names import version_number
@@ -36,8 +37,8 @@ def abort(
     """Nothing for the first challenger, or for `everyone` in the trial, remembered as rejected; their pods go
     once weight 0 is verified.
 
-    Where there is none any more, the versions that still leave are meant; where nobody has any weight but the
-    champion, what waits to begin.
+    Where there is none any more, the versions that still leave are meant, and what waits to be tried again;
+    where nobody has any weight but the champion, what waits to begin, too.
     """
     candidate, ended = state.candidate, state.challengers if everyone else state.challengers[:1]
     losers = [one.target for one in ended] or [share.target for share in state.leaving]
@@ -45,30 +46,40 @@ def abort(
     if not (losers or unborn) or (state.stable is None and candidate and state.weight(candidate.target.name)):
         # A first version that already takes all traffic has nobody to give it back to.
         return state, None
-    text = clip(reason)
+    text, untried = clip(reason), _untried(state, unborn)
     for loser in (*losers, *unborn):
         state = rejecting(scene, state, loser, text, by_hand=by_hand)
-    left = ", ".join(one.version for one in unborn)
-    untried = f"{left} will not be tried: {text}"
     if not losers:
-        return happened(scene, state, Happened.CANCELLED, unborn[-1].version, untried)
+        return happened(scene, state, Happened.CANCELLED, unborn[-1].version, f"{untried}: {text}")
     message = f"{', '.join(apart(loser, state.stable) for loser in losers)} was rolled back: {text}"
-    message += f"; {left} will not be tried" if left else ""
+    message += f"; {untried}" if untried else ""
     state = without_candidate(scene, replace(state, others=()) if everyone else state)
     event, version = Happened.ROLLED_BACK, losers[-1].version
     return happened(scene, state, event, version, message, warning=True, cause=cause)
 
 
 def _unborn(scene: Scene, state: State) -> tuple[Revision, ...]:
-    """Who would begin as soon as nothing is in the way: arms beside those that have begun, or the next one
-    where nobody has. Before there is a champion nobody: what an object was made with is older than it.
+    """Who would begin as soon as nothing is in the way: arms beside those that have begun; where nobody has,
+    the next one, and who is tried again by itself. Before there is a champion nobody: what an object was made
+    with is older than it.
     """
-    if state.stable is None or (state.leaving and not state.candidate):
-        return ()
-    if state.candidate is not None and not scene.policy.compares:
+    if state.stable is None:
         return ()
     target = scene.target
-    return target.waiting or tuple(one for one in target.challengers if one != state.stable)
+    new = target.waiting or tuple(one for one in target.challengers if one != state.stable)
+    if state.candidate is not None:
+        return new if scene.policy.compares else ()
+    wanted = (target.wanted,) if target.wanted else ()
+    again = tuple(one for one in wanted if any(past.retry_at and past.of(one) for past in state.rejected))
+    return again if state.leaving else (*new, *again)
+
+
+def _untried(state: State, unborn: Sequence[Revision]) -> str:
+    """What an abort means for those who have not begun; `state` is that of before."""
+    new = ", ".join(one.version for one in unborn if not state.is_rejected(one))
+    again = ", ".join(one.version for one in unborn if state.is_rejected(one))
+    told = (f"{new} will not be tried" if new else "", f"{again} will not be tried again" if again else "")
+    return "; ".join(filter(None, told))
 
 
 def rejecting(scene: Scene, state: State, loser: Revision, reason: str, *, by_hand: bool = False) -> State:

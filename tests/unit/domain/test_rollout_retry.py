@@ -131,6 +131,38 @@ def test_what_a_person_rejected_waits_for_a_person(command: str) -> None:
     assert world.state.candidate is not None
 
 
+def test_an_abort_ends_a_retry_that_waits() -> None:
+    """A person may see the rollout only once it failed by itself."""
+    world = rejected()
+    assert world.state.rejected[0].retry_at is not None
+    world.commands["abort"] = "a"
+    (told,) = world.reconcile().events
+    assert told.message == "m-2 will not be tried again: noria.dev/abort a"
+    world.pass_time(timedelta(days=30))
+    made = world.settle()
+    assert (world.state.candidate, made.phase) == (None, Phase.ROLLED_BACK)
+    assert "m-2 was rejected: noria.dev/abort a; annotate noria.dev/retry" in made.message
+    world.commands["retry"] = "1"
+    world.settle()
+    assert world.state.candidate is not None
+
+
+def test_an_abort_ends_a_retry_with_what_would_begin_in_its_place() -> None:
+    world = serving(1, POLICY)
+    world.approve(2)
+    world.approve(3)
+    world.reconcile()
+    world.obstacle = "claim models is not there"
+    miss_the_deadline(world)
+    world.commands["abort"] = "a"
+    (told,) = world.reconcile().events
+    assert told.message == "m-2 will not be tried; m-3 will not be tried again: noria.dev/abort a"
+    world.obstacle = ""
+    world.pass_time(timedelta(days=30))
+    world.settle()
+    assert world.state.candidate is None
+
+
 def test_a_successor_cancels_a_retry_that_waits() -> None:
     world = rejected()
     world.approve(3)
