@@ -17,7 +17,7 @@ from typing import Any
 from noria_operator.api import names
 from noria_operator.api.types import parse_duration
 from noria_operator.cli import text
-from noria_operator.cli.cluster import Cluster, CommandError, Objects, command, find
+from noria_operator.cli.cluster import Cluster, CommandError, Json, Objects, command, find
 
 LOOK_SECONDS = 1.0
 """Between two looks of `status --watch`."""
@@ -151,6 +151,7 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
     named = {"undo": "to", "promote": "version", "promote-full": "version"}.get(verb, "")
     if named and getattr(options, named):
         mark = f"{getattr(options, named)}@{mark}"
+    before = objects.get(kind, options.name) or {}
     if not command(objects, kind, options.name, verb, mark=mark, wait=options.wait):
         status = find(objects, f"{kind}/{options.name}").get("status", {})
         if held := status.get("blockedBy"):
@@ -159,14 +160,17 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
             f"the operator did not acknowledge {verb!r} within {options.wait:g} s; "
             "it acts on it as soon as it runs (is it? `kubectl get lease -A`)"
         )
-    return _obeyed(objects, kind, options.name, verb, mark=mark)
+    return _obeyed(objects, kind, before, verb, mark=mark)
 
 
-def _obeyed(objects: Objects, kind: str, name: str, verb: str, *, mark: str) -> Iterator[str]:
+def _obeyed(objects: Objects, kind: str, before: Json, verb: str, *, mark: str) -> Iterator[str]:
+    """What became of a command; `before` is the object before it was given."""
+    name = before["metadata"]["name"]
     yield f"{kind} {name}: {verb} acknowledged"
     found = find(objects, f"{kind}/{name}")
     yield from text.why(found)
-    if why := text.refusal(found, f"{names.command_annotation(verb)} {mark}"):
+    given = f"{names.command_annotation(verb)} {mark[: names.COMMAND_LIMIT]}"
+    if why := text.refusal(before, found, given):
         raise CommandError(f"{verb} is refused: {why}")
 
 

@@ -89,16 +89,18 @@ def why(obj: Json) -> list[str]:
     return lines + details[obj["kind"]](status)
 
 
-def refusal(obj: Json, command: str) -> str:
+def refusal(before: Json, obj: Json, command: str) -> str:
     """What the operator said when it refused the command, an annotation with its id; empty where it did
-    not.
+    not. Whatever was in the history `before` is not about it: ids may come again.
     """
+    past = before.get("status", {}).get("history", [])
     told = (
         one.get("message", "")
         for one in obj.get("status", {}).get("history", [])
-        if one.get("event") == "CommandRefused"
+        if one.get("event") == "CommandRefused" and one not in past
     )
-    return next((message for message in told if message.startswith(f"{command}: ")), "")
+    shown = " ".join(f"{command}:".split())  # as messages are
+    return next((message for message in told if message.startswith(shown)), "")
 
 
 def history(obj: Json) -> list[str]:

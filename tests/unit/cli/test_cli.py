@@ -5,6 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -89,14 +90,15 @@ TRAINING: Json = {
 
 
 class Fake:
-    """Two objects; acknowledges commands unless `deaf`."""
+    """Two objects; acknowledges commands unless `deaf`, and has `tells` in the history since then."""
 
-    def __init__(self, *, deaf: bool = False) -> None:
+    def __init__(self, *, deaf: bool = False, tells: Sequence[Json] = ()) -> None:
         self.objects = {
             ("ModelDeployment", "flight-delay"): DEPLOYMENT,
             ("ContinuousTraining", "nightly"): TRAINING,
         }
         self.deaf = deaf
+        self.tells = tells
         self.given: list[tuple[str, str, dict[str, str]]] = []
 
     def get(self, kind: str, name: str) -> Json | None:
@@ -104,7 +106,10 @@ class Fake:
         if found is None or self.deaf:
             return found
         commands = {key.split("/")[1]: value for _, _, given in self.given for key, value in given.items()}
-        return {**found, "status": {**found["status"], "commands": commands}}
+        status = {**found["status"], "commands": commands}
+        if self.given and self.tells:
+            status["history"] = [*status.get("history", []), *self.tells]
+        return {**found, "status": status}
 
     def list(self, kind: str) -> list[Json]:
         return [obj for (known, _), obj in self.objects.items() if known == kind]
@@ -382,20 +387,29 @@ def test_a_command_is_not_said_to_have_failed_where_only_its_answer_could_not_be
         list(told)
 
 
-@pytest.mark.parametrize(("refused", "id_"), [("promote", "ada"), ("pause", "ada"), ("promote", "bob")])
-def test_a_command_that_the_operator_refuses_ends_with_its_reason(refused: str, id_: str) -> None:
-    """Not as if it had been carried out; what was refused before is another matter."""
-    cluster = Fake()
-    message = f"noria.dev/{refused} {id_}: no version is on trial"
-    entry = {"at": "t3", "event": "CommandRefused", "version": "flight-delay-3", "message": message}
-    status = {**DEPLOYMENT["status"], "history": [*DEPLOYMENT["status"]["history"], entry]}
+def refused(command: str, at: str = "t3") -> Json:
+    message = f"noria.dev/{command}: no version is on trial"
+    return {"at": at, "event": "CommandRefused", "version": "flight-delay-3", "message": message}
+
+
+@pytest.mark.parametrize("id_", ["ada", "ada,  ticket 7", "x" * 300])
+def test_a_command_that_the_operator_refuses_ends_with_its_reason(id_: str) -> None:
+    """Not as if it had been carried out."""
+    told = " ".join(id_[:256].split())  # as the operator tells ids
+    cluster = Fake(tells=[refused(f"promote {told}"), refused("pause ada")])
+    lines = run(parser().parse_args(["promote", "flight-delay", "--id", id_]), cluster)
+    with pytest.raises(CommandError, match=f"is refused: .* {told}: no version is on trial"):
+        list(lines)
+
+
+@pytest.mark.parametrize("told", ["pause ada", "promote bob", "promote ada lovelace", None])
+def test_what_else_was_refused_is_another_matter(told: str | None) -> None:
+    """Also the same command with the same id, some days ago."""
+    cluster = Fake(tells=[refused(told)] if told else [])
+    past = [*DEPLOYMENT["status"]["history"], refused("promote ada", at="t2")]
+    status = {**DEPLOYMENT["status"], "history": past}
     cluster.objects["ModelDeployment", "flight-delay"] = {**DEPLOYMENT, "status": status}
-    lines = run(parser().parse_args(["promote", "flight-delay", "--id", "ada"]), cluster)
-    if (refused, id_) == ("promote", "ada"):
-        with pytest.raises(CommandError, match=r"is refused: .* ada: no version is on trial"):
-            list(lines)
-    else:
-        assert "ModelDeployment flight-delay: promote acknowledged" in list(lines)
+    assert "promote acknowledged" in said("promote", "flight-delay", "--id", "ada", cluster=cluster)
 
 
 def test_an_id_that_was_used_before_is_refused_since_nothing_would_happen() -> None:
