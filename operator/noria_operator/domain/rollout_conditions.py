@@ -45,6 +45,10 @@ _UNHEARD = (
     "policies, logs of noria-router), or a gateway from its HTTPRoute"
 )
 _VERIFIABLE = "Verifiable"
+_UNSEEN = 10
+"""Numbers beyond the newest version that is looked at which others may have: refused ones, and of runs that
+failed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +266,8 @@ def _come(report: Report, experiment: Experiment, stable: Revision) -> bool:
     """
     versions, model = report.observed.versions, stable.version.rpartition("-")[0]
     newest = max((one.number for one in versions), default=0)
-    coming = {f"{model}-{newest + ahead}": "Pending" for ahead in range(1, len(experiment.arms) + 1)}
+    near = range(newest + 1, newest + 1 + len(experiment.arms) + _UNSEEN)
+    coming = {f"{model}-{number}": "Pending" for number in near}
     phases = coming | {one.target.version: one.phase for one in versions}
     phases |= dict.fromkeys((one.version for one in report.plan.state.rejected), "Approved")
     asked = filter(None, (report.policy.pinned, *(arm.version for arm in experiment.arms)))

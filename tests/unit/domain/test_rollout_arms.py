@@ -1067,6 +1067,19 @@ def test_an_experiment_is_stalled_by_what_does_not_come_by_itself(
     assert (shown["Stalled"][0], shown["UpToDate"][0]) == (stalled, False)
 
 
+@pytest.mark.parametrize(("last", "stalled"), [("m-8", False), ("m-60", True), ("m-v8", True)])
+def test_arms_behind_a_version_that_was_refused_come_by_themselves(last: str, stalled: bool) -> None:
+    """Version 6 is: nobody looks at it, and the next run makes version 7."""
+    arms = (Arm("m-7", 10), Arm(last, 10))
+    world = serving(5, replace(ASKED, experiment=replace(TRIAL, arms=arms)))
+    for number in (None, 7):
+        if number:
+            world.approve(number)
+        world.settle()
+        shown = {one.type: one.status for one in conditions(report(world))}
+        assert shown["Stalled"] == stalled
+
+
 def test_the_first_champion_is_no_arm() -> None:
     world = World(ASKED)
     for number in (1, 2, 3, 4):
