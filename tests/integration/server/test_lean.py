@@ -27,12 +27,18 @@ LEFT_OUT = (
 )
 CHILD = f"""
 import sys
+from importlib import reload
 from pathlib import Path
 import numpy as np
 from noria_serving.model.sklearn import load_skops
 
 loaded = [load_skops(Path(sys.argv[1], "linear").read_bytes())]
 assert not set({LEFT_OUT}) & set(sys.modules), set({LEFT_OUT}) & set(sys.modules)
+from skops.io import _trusted_types as trusted
+at_once = trusted.SCIPY_UFUNC_TYPE_NAMES, trusted.NUMPY_UFUNC_TYPE_NAMES
+assert min(map(len, at_once)) > 50
+reload(trusted)
+assert at_once == (trusted.SCIPY_UFUNC_TYPE_NAMES, trusted.NUMPY_UFUNC_TYPE_NAMES)  # one by one
 loaded += [load_skops(Path(sys.argv[1], name).read_bytes()) for name in ("boosted", "clustered", "tree")]
 np.testing.assert_array_equal(np.eye(1), 1)
 assert "numpy.testing" in sys.modules
