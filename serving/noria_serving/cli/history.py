@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Final
 
 from noria_serving.cli import output
@@ -136,13 +137,20 @@ class _Told:
 
 
 def _negative(scores: Sequence[Any], single: Sequence[Any]) -> str:
-    """What the first of two classes is called: as the model calls rows of which it is likelier."""
+    """What the first of two classes is called: as rows that score less are; where one class alone was
+    predicted, as the model calls rows of which it is likelier.
+    """
     if len(scores) != TWO or not single:
         return "0"
-    called = Counter(spelling(one) for one in single[0][scores[1] < HALF].tolist())
-    if not called:
+    rows: dict[str, list[float]] = defaultdict(list)
+    for one, score in zip(single[0].tolist(), scores[1].tolist(), strict=True):
+        rows[spelling(one)].append(score)
+    if len(rows) == TWO:
+        return min(rows, key=lambda name: fmean(rows[name]))
+    likelier = {name: sum(score < HALF for score in known) for name, known in rows.items()}
+    if not any(likelier.values()):
         raise NoriaError(Reason.DATA_INVALID, "no row tells what the first of the two classes is called")
-    return called.most_common(1)[0][0]
+    return max(likelier, key=likelier.__getitem__)
 
 
 def _text(value: Any) -> str:

@@ -84,6 +84,20 @@ def test_two_classes_have_a_score_and_labels_of_one_and_zero(
     assert lines[3].endswith("late-4,0.5,1,1.0,2,AA")
 
 
+def test_a_threshold_of_the_models_own_does_not_turn_labels_around(
+    loaded_frame: Loaded, tmp_path: Path
+) -> None:
+    """It calls rows late of which it says that they are likelier on time."""
+    called = np.array(["late", "late", "late", "on-time"], dtype=object)
+    rows = probabilities([0.75, 0.25], [0.75, 0.25], [0.25, 0.75], [0.875, 0.125])
+    logged(
+        loaded_frame, tmp_path / "log", {"label": called, "probabilities": rows},
+        ["late", "on-time", "late", "on-time"],
+    )  # fmt: skip
+    found = told(tmp_path / "log", tmp_path / "rows.csv")
+    assert [one.label for one in found.rows] == [1.0, 0.0, 1.0, 0.0]
+
+
 def test_several_classes_have_the_predicted_one_and_its_score(loaded_frame: Loaded, tmp_path: Path) -> None:
     outputs = {
         "label": np.array(["a", "c"], dtype=object),
