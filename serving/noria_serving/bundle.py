@@ -172,7 +172,7 @@ def save(
     documents = {
         contract.SIGNATURE: shape.as_json(),
         contract.REFERENCE: bins,
-        contract.GOLDEN: _golden(converted, inputs, kind),
+        contract.GOLDEN: _golden(converted, inputs, _tolerance(prediction, kind)),
         contract.METRICS: {
             "metrics": claims,
             "parity": None if converted.parity is None else f"{converted.parity:.1e}",
@@ -283,7 +283,7 @@ def _refuse_probabilities(claims: Mapping[str, str]) -> None:
         )
 
 
-def _golden(converted: conversion.Converted, inputs: Mapping[str, Array], task: str) -> dict[str, Any]:
+def _golden(converted: conversion.Converted, inputs: Mapping[str, Array], tolerance: float) -> dict[str, Any]:
     usable = np.flatnonzero(_without_infinity(inputs))
     if not len(usable):
         raise NoriaError(
@@ -297,19 +297,18 @@ def _golden(converted: conversion.Converted, inputs: Mapping[str, Array], task: 
     _refuse_by_batch(signature, outputs, len(picked))
     return {
         "schema": GOLDEN_SCHEMA,
-        "tolerance": _tolerance(outputs, task),
+        "tolerance": tolerance,
         "inputs": [_plain(encode_tensor(t, rows[t.name])) for t in signature.inputs],
         "outputs": [_plain(encode_tensor(t, a)) for t, a in zip(signature.outputs, outputs, strict=True)],
     }
 
 
-def _tolerance(outputs: Sequence[Array], task: str) -> float:
+def _tolerance(prediction: Array, task: str) -> float:
     """Of a regression whose numbers are tiny a share of these."""
-    known = [output for output in outputs if output.dtype.kind in "fiu" and output.size]
-    if task != "regression" or not known:
+    if task != "regression":
         return GOLDEN_TOLERANCE
-    least = min(conversion.reach(output.astype(np.float64)) for output in known)
-    return GOLDEN_TOLERANCE * min(1.0, least) if np.isfinite(least) else GOLDEN_TOLERANCE
+    known = prediction[np.isfinite(prediction)].astype(np.float64)
+    return GOLDEN_TOLERANCE * min(1.0, conversion.reach(known)) if known.size else GOLDEN_TOLERANCE
 
 
 def _refuse_by_batch(signature: Signature, outputs: Sequence[Array], rows: int) -> None:

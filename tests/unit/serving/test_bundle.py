@@ -161,6 +161,36 @@ def test_numbers_that_are_tiny_or_hardly_differ_are_compared_by_what_they_differ
     assert golden["tolerance"] == pytest.approx(1e-4 * min(1.0, 63 * step + least))
 
 
+@pytest.mark.parametrize("share", [1e-9, 1e-3])
+def test_golden_rows_are_compared_by_what_all_predictions_reach_over_and_nothing_else_does(
+    share: float, tmp_path: Path
+) -> None:
+    """Another processor may answer with the next number of single precision. One row has no finite answer."""
+    from onnx import TensorProto, helper
+
+    shape = [None, 1]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Mul", ["x", "unit"], ["variable"]),
+            helper.make_node("Mul", ["x", "share"], ["further"]),
+        ],
+        "two",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("variable", "further")],
+        [
+            helper.make_tensor("unit", TensorProto.FLOAT, [1], [1e-3]),
+            helper.make_tensor("share", TensorProto.FLOAT, [1], [share * 1e-3]),
+        ],
+    )
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    rows = np.ones((64, 1), np.float32)
+    rows[1:3, 0] = 300.0, np.inf  # neither of which is a golden row
+    bundle.save(model, rows, np.ones(64), tmp_path, task="regression")
+    golden = json.loads((tmp_path / contract.GOLDEN).read_bytes())
+    assert golden["inputs"][0]["data"] == [1.0] * 8
+    assert golden["tolerance"] == pytest.approx(1e-4 * 0.299)
+
+
 def test_a_regression_knows_its_errors_by_prediction(matrix, tmp_path: Path) -> None:
     from sklearn.linear_model import LinearRegression
 
