@@ -51,7 +51,9 @@ class Flawed(Exception):
 
 
 class Unanswered(RequestError):
-    """The rows are in order, and hold new values that the model has no answer to."""
+    """The rows are in order, and hold new values that the model has no answer to, or their answer has no form
+    in the protocol of the request.
+    """
 
 
 class Turns(Protocol):
@@ -186,7 +188,7 @@ class Service:
         if request.by_row:
             for tensor, output in zip(self.signature.outputs, outputs, strict=True):
                 if len(output) != request.rows:
-                    raise RequestError(f"output {tensor.name!r} has not a value for each row: ask over V2")
+                    raise Unanswered(f"output {tensor.name!r} has not a value for each row: ask over V2")
         for index in request.finite:
             output = outputs[index]
             if output.dtype.kind == "f" and not all_finite(output):
