@@ -132,8 +132,11 @@ class Desk:
                 f"the token is {age:.0f} s old; labels are counted for {MAX_AGE_SECONDS} s",
             )
         if not self._understands(token):
-            said = f"the labels are for {token.version}, which predicts something else than {self._version}"
-            raise Refused(Refusal.INVALID, said)
+            raise Refused(
+                Refusal.INVALID,
+                f"the token is of {token.version}, which predicts something else than {self._version}, or "
+                f"was issued by an earlier release: pods of {token.version} take it",
+            )
         given = labels if isinstance(labels, list) else [labels]
         if len(given) != token.rows:
             raise Refused(Refusal.INVALID, f"the token has {token.rows} rows, `labels` has {len(given)}")

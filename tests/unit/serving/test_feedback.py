@@ -443,11 +443,24 @@ def test_labels_for_a_version_that_predicts_something_else_are_refused_and_stay_
     older = desk(loaded, version="late-3", classes=classes[before], task=before)
     newer = desk(loaded, version="late-4", classes=classes[now], task=now)
     token = issue(older, np.array([0.9]), np.array([1]) if before == "multiclass" else None, NOW)
-    with pytest.raises(Refused, match="for late-3, which predicts something else") as refused:
+    with pytest.raises(Refused, match="of late-3, which predicts something else") as refused:
         newer.accept(token, [1], NOW)
     assert refused.value.refusal is Refusal.INVALID
     assert newer._state.versions == []
     assert outcome(older, token, [1]) == "matched"
+
+
+def test_a_token_of_several_classes_from_an_earlier_release_is_good_at_its_own_version_alone(
+    loaded: Loaded,
+) -> None:
+    """It has no names of classes, and their places say nothing to another version."""
+    own = desk(loaded, classes=("a", "b", "c"), task="multiclass")
+    other = desk(loaded, version="late-5", classes=("a", "b", "c"), task="multiclass")
+    token = sign(TOKEN, RING, BOUND)
+    with pytest.raises(Refused, match=r"or was issued by an earlier release: pods of late-4") as refused:
+        other.accept(token, ["a", "b"], NOW)
+    assert refused.value.refusal is Refusal.INVALID
+    assert outcome(own, token, ["a", "b"]) == "matched"
 
 
 def test_classes_of_another_version_and_too_many_are_right_or_wrong_only(loaded: Loaded) -> None:
