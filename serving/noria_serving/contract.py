@@ -204,7 +204,7 @@ class Why(StrEnum):
 
 
 WHY_IN_WORDS: Final[Mapping[str, str]] = {
-    Why.FORM: "the request cannot be read",
+    Why.FORM: "the request cannot be read, or is too large",
     Why.INPUTS: "inputs are missing or unknown",
     Why.DATATYPE: "an input has another datatype",
     Why.SHAPE: "an input has another shape",

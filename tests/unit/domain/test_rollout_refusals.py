@@ -262,6 +262,11 @@ def test_a_refusal_is_explained_by_inputs_that_are_others_and_by_what_servers_sa
     )
 
 
+def test_requests_over_a_limit_are_not_said_to_be_unreadable_alone() -> None:
+    """Servers count both as `form`, and a champion of an earlier release may have no such limit."""
+    assert refusals.most({"form": 9}) == "the request cannot be read, or is too large (9 of 9 times)"
+
+
 @pytest.mark.parametrize("times", [{}, {"unanswered": 7}, {"inputs": 0}])
 def test_servers_that_say_nothing_of_refusals_are_not_quoted(times: dict[str, int]) -> None:
     assert refusals.most(times) == ""
