@@ -70,7 +70,7 @@ class SklearnModel:
         self._estimator = estimator
         self._classes = task != "regression"
         self._labels_only = labels_alone(signature, task)
-        self._labels_apart = any(type(one).__name__ in _LABELS_APART for one in parts_of(estimator))
+        self._labels_apart = _labels_apart(estimator)
         self.frame = not signature.matrix and hasattr(estimator, "feature_names_in_")
         """Whether rows become a DataFrame, which needs pandas."""
         self._columns = list(columns) if columns else [tensor.name for tensor in signature.inputs]
@@ -103,6 +103,17 @@ class SklearnModel:
         if self.frame:
             return frame(arrays)
         return np.column_stack(list(arrays.values()))
+
+
+def _labels_apart(estimator: Any) -> bool:
+    """Whether the label need not be that of the largest probability: by what a pipeline ends in and what that
+    holds, unless it averages the probabilities of these.
+    """
+    last = estimator
+    while hasattr(last, "steps"):
+        last = last.steps[-1][1]
+    averages = type(last).__name__ == "CalibratedClassifierCV" or getattr(last, "voting", "") == "soft"
+    return not averages and any(type(one).__name__ in _LABELS_APART for one in parts_of(last))
 
 
 def frame(arrays: Mapping[str, Array]) -> Any:
