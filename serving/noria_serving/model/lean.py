@@ -13,8 +13,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec, module_from_spec
+from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any, Final
 
@@ -47,13 +46,18 @@ def skops() -> Any:
     with _instead({name: _function(name, _CALLED[name]) for name in _CALLED}):
         import sklearn.utils  # noqa: PLC0415  scikit-learn is slow to import
 
-    complete = sklearn.utils.all_estimators
-    sklearn.utils.all_estimators = _none_of_them
-    try:
-        with _instead(dict.fromkeys(_WITHOUT) | {name: _type(name, _NAMED[name]) for name in _NAMED}):
-            return _found_at_once()
-    finally:
-        sklearn.utils.all_estimators = complete
+    with ExitStack() as during:
+
+        def none_of_them(type_filter: object = None) -> tuple[Any, ...]:
+            """skops asks for all estimators just before it looks for the modules of functions."""
+            utils: Any = sys.modules["skops.io._utils"]
+            during.enter_context(_put(utils, "whichmodule", _functions_by(utils.whichmodule)))
+            return ()
+
+        during.enter_context(_put(sklearn.utils, "all_estimators", none_of_them))
+        types = {name: _type(name, _NAMED[name]) for name in _NAMED}
+        during.enter_context(_instead(dict.fromkeys(_WITHOUT) | types))
+        return importlib.import_module("skops.io")
 
 
 def whole() -> Any:
@@ -65,30 +69,10 @@ def whole() -> Any:
     return importlib.import_module("skops.io")
 
 
-def _found_at_once() -> Any:
-    """skops.io, which asks for the module of each universal function (`scipy.special.expit`) as it is
-    imported, and goes through all modules for each: here it finds all of them in one pass.
-    """
-    spec = find_spec("skops.io")
-    if spec is None or spec.loader is None:
-        raise ImportError("no skops.io")
-    package = sys.modules[spec.name] = module_from_spec(spec)
-    try:
-        utils: Any = importlib.import_module("skops.io._utils")
-        search, utils.whichmodule = utils.whichmodule, _functions_by(utils.whichmodule)
-        spec.loader.exec_module(package)
-        utils.whichmodule = search
-    except BaseException:
-        del sys.modules[spec.name]
-        raise
-    parent: Any = importlib.import_module("skops")
-    parent.io = package
-    return package
-
-
 def _functions_by(search: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
     """`search`, which gives the first module that has an object by a name (unless the object tells its own),
-    with what it would find for universal functions.
+    with what it would find for universal functions (`scipy.special.expit`). skops asks for each of them, and
+    `search` goes through all modules every time.
     """
     known: dict[tuple[str, int], str] = {}
     for name, module in list(sys.modules.items()):
@@ -97,6 +81,17 @@ def _functions_by(search: Callable[[Any, str], str]) -> Callable[[Any, str], str
                 if isinstance(value, np.ufunc) and getattr(value, "__module__", None) is None:
                     known.setdefault((called, id(value)), name)
     return lambda obj, name: known.get((name, id(obj))) or search(obj, name)
+
+
+@contextmanager
+def _put(owner: ModuleType, name: str, value: Any) -> Iterator[None]:
+    """Another value under this name."""
+    known = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, known)
 
 
 @contextmanager
@@ -128,7 +123,3 @@ def _function(module: str, name: str) -> ModuleType:
     made = ModuleType(module)
     setattr(made, name, call)
     return made
-
-
-def _none_of_them(type_filter: object = None) -> tuple[Any, ...]:
-    return ()

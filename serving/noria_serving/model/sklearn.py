@@ -160,7 +160,7 @@ def _skops() -> Any:
     """skops.io, lean (lean.py), unless somebody has imported all of it."""
     with _importing:
         if "skops.io" in sys.modules:
-            return sys.modules["skops.io"]
+            return importlib.import_module("skops.io")  # once it is whole: another thread may be at it
         return lean.skops()
 
 
