@@ -1,4 +1,4 @@
-"""`python -m benchmarks.rollouts.addresses [--thousands N]`: how fast Kubernetes gives Services addresses.
+"""`python -m benchmarks.rollouts.addresses [--thousands N] [--bitmap]`: how fast Services get addresses.
 
 Comes in: how many thousand Services. Goes out: a line for each thousand. It explains why very many rollouts
 take longer each than few; no operator runs.
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.harness import cluster_cpu, in_parallel
-from benchmarks.rollouts.ground import enter_network, ground
+from benchmarks.rollouts.ground import BITMAP_HELP, enter_network, ground
 from benchmarks.rollouts.writes import SPACE, service
 from noria_operator.kube import kinds
 
@@ -25,15 +25,16 @@ THOUSAND = 1000
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rollouts.addresses", description=__doc__)
     parser.add_argument("--thousands", type=int, default=4)
+    parser.add_argument("--bitmap", action="store_true", help=BITMAP_HELP)
     asked = parser.parse_args()
     enter_network()
     with tempfile.TemporaryDirectory(prefix="noria-bench-", ignore_cleanup_errors=True) as folder:
-        asyncio.run(run(Path(folder), asked.thousands))
+        asyncio.run(run(Path(folder), asked.thousands, bitmap=asked.bitmap))
 
 
-async def run(folder: Path, thousands: int) -> None:
+async def run(folder: Path, thousands: int, *, bitmap: bool) -> None:
     """Services of a fresh API server, sixteen at a time."""
-    async with ground(folder) as place:
+    async with ground(folder, bitmap=bitmap) as place:
         await place.client.create(kinds.NAMESPACE, "", {"metadata": {"name": SPACE}})
         for number in range(thousands):
             made = range(number * THOUSAND, (number + 1) * THOUSAND)

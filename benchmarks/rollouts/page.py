@@ -48,7 +48,7 @@ def record(folder: Path, figures: Figures) -> list[Figures]:
     known = [Figures(**one) for one in kept if one.keys() == Figures.__dataclass_fields__.keys()]
     same = (figures.contender, figures.rollouts)
     found = [*(one for one in known if (one.contender, one.rollouts) != same), figures]
-    found.sort(key=lambda one: (one.rollouts, one.contender != "Noria", one.contender))
+    found.sort(key=lambda one: (one.rollouts, not one.contender.startswith("Noria"), one.contender))
     path.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
     (folder / "rollouts-figures.md").write_text(f"# Rollouts: figures\n\n{markdown(found)}")
     explained = folder / "rollouts.md"

@@ -17,7 +17,7 @@ def show(found: Sequence[Figures], path: Path) -> None:
     most = max(runs, key=lambda count: (runs[count] > 1, count))
     mine = [it for it in found if it.rollouts == most]
     names = [it.contender for it in mine]
-    colours = [OURS if it.contender == "Noria" else PEER for it in mine]
+    colours = [OURS if it.contender.startswith("Noria") else PEER for it in mine]
     chosen = (page.ROWS[0], page.ROWS[5], ("requests each, until the first step", _requests, ""))
     panels = [
         Panel(f"{most:,} rollouts: {title}", names, [value(it) for it in mine], colours)

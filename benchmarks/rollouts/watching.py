@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -76,7 +77,7 @@ class Watched:
 @asynccontextmanager
 async def watching(kubeconfig: Path, kind: Kind, *, labels: str = "") -> AsyncIterator[Watched]:
     """Watch all objects of a kind, or those that a label selector names, for the length of the block, which
-    ends with the watch if that fails.
+    ends if the watch is refused. One that the API server breaks off, as too busy ones do, begins again.
     """
     watched, endpoint = Watched(), from_kubeconfig(kubeconfig)
     group = f"apis/{kind.group}" if kind.group else "api"
@@ -93,7 +94,13 @@ async def watching(kubeconfig: Path, kind: Kind, *, labels: str = "") -> AsyncIt
                     if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
                         answer.raise_for_status()
                         async for line in answer.content:
-                            watched.take(json.loads(line))
+                            event = json.loads(line)
+                            if event["type"] == "ERROR":
+                                sys.stderr.write(
+                                    f"  the watch begins again: {event['object'].get('message')}\n"
+                                )
+                                break
+                            watched.take(event)
                 await asyncio.sleep(0.1)
 
         async with asyncio.TaskGroup() as tasks:

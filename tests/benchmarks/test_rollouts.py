@@ -65,13 +65,20 @@ async def test_a_kind_that_was_just_installed_is_asked_for_again(tmp_path: Path)
         assert len(await watched.until(healthy, 1, seconds=5)) == 1
 
 
-@pytest.mark.parametrize(
-    ("status", "text"),
-    [(403, "{}"), (200, '{"type": "ERROR", "object": {"kind": "Status", "metadata": {}}}\n')],
-)
-async def test_a_watch_that_fails_ends_what_waits_for_it(status: int, text: str, tmp_path: Path) -> None:
+async def test_a_watch_that_is_broken_off_begins_again(tmp_path: Path) -> None:
+    broken = {"type": "ERROR", "object": {"kind": "Status", "metadata": {}, "code": 410}}
+    first = iter([web.Response(text=f"{json.dumps(broken)}\n")])
+
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(status=status, text=text)
+        return next(first, web.Response(text=f"{json.dumps(event('one', 'Healthy'))}\n"))
+
+    async with api_server(answer, tmp_path) as kubeconfig, watching(kubeconfig, kinds.DEPLOYMENT) as watched:
+        assert len(await watched.until(healthy, 1, seconds=5)) == 1
+
+
+async def test_a_watch_that_is_refused_ends_what_waits_for_it(tmp_path: Path) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=403, text="{}")
 
     async with asyncio.timeout(5), api_server(answer, tmp_path) as kubeconfig:
         with pytest.raises(ExceptionGroup):

@@ -6,16 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.integration.conftest import prepare
 from tests.integration.faults import Faults
 from tests.integration.running import Cluster, eventually, operator
 from tests.integration.toy import Toy, create, phase
-from tools.cluster import components
 from tools.cluster.controlplane import control_plane
 
 from noria_operator.kube import watch
@@ -134,16 +131,9 @@ async def test_where_watches_do_not_begin_with_all_there_is_lists_find_what_was_
 
 
 @pytest.fixture
-async def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
+async def older(tmp_path: Path) -> AsyncIterator[Cluster]:
     """On an API server that answers as Kubernetes 1.33 does, and before 1.32."""
-    today = components.api_server
-
-    def before(*args: Any, **options: Any) -> components.Component:
-        made = today(*args, **options)
-        return replace(made, argv=(*made.argv, "--feature-gates=WatchList=false"))
-
-    monkeypatch.setattr(components, "api_server", before)
-    with control_plane(tmp_path) as path:
+    with control_plane(tmp_path, flags=["--feature-gates=WatchList=false"]) as path:
         await prepare(path)
         endpoint = from_kubeconfig(path)
         async with Client(endpoint) as client:

@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,13 +27,15 @@ KWOK_NODE = "kwok-0"
 
 
 @contextmanager
-def control_plane(directory: Path, *, kwok: bool = False, audited: bool = False) -> Iterator[Path]:
+def control_plane(
+    directory: Path, *, kwok: bool = False, audited: bool = False, flags: Sequence[str] = ()
+) -> Iterator[Path]:
     """Run a control plane whose data live in `directory`; gives the admin kubeconfig, ends it afterwards.
 
-    `audited`: its API server writes down what `components.audit_log` is for.
+    `audited`: its API server writes down what `components.audit_log` is for; `flags`: more of its own.
     """
     directory = directory.resolve()
-    path = start(directory, kwok=kwok, audited=audited, die_with_parent=True)
+    path = start(directory, kwok=kwok, audited=audited, flags=flags, die_with_parent=True)
     try:
         yield path
     finally:
@@ -41,7 +43,12 @@ def control_plane(directory: Path, *, kwok: bool = False, audited: bool = False)
 
 
 def start(
-    directory: Path, *, kwok: bool = False, audited: bool = False, die_with_parent: bool = False
+    directory: Path,
+    *,
+    kwok: bool = False,
+    audited: bool = False,
+    flags: Sequence[str] = (),
+    die_with_parent: bool = False,
 ) -> Path:
     """Start a fresh control plane in `directory` and return its admin kubeconfig when the API is ready."""
     binaries.ensure("etcd", "kubernetes", *(["kwok"] if kwok else []))
@@ -49,7 +56,8 @@ def start(
     directory.mkdir(parents=True, exist_ok=True)
     for attempt in (1, 2, 3):  # another program may take a port between our choice and its use
         try:
-            return _start(directory, kwok=kwok, audited=audited, die_with_parent=die_with_parent)
+            more = (*flags, *(components.auditing(directory) if audited else ()))
+            return _start(directory, kwok=kwok, flags=more, die_with_parent=die_with_parent)
         except _PortTaken as taken:
             stop(directory)
             if attempt == 3:
@@ -78,15 +86,14 @@ class _PortTaken(Exception):
     """A component could not bind the port chosen for it."""
 
 
-def _start(directory: Path, *, kwok: bool, audited: bool, die_with_parent: bool) -> Path:
+def _start(directory: Path, *, kwok: bool, flags: Sequence[str], die_with_parent: bool) -> Path:
     at = _endpoints()
     keys = directory / "pki"
     pki.ensure(keys, pki.control_plane_parties(at.api_names))
     for party in ("admin", "controller-manager", "scheduler"):
         kubeconfig.write(directory / f"{party}.conf", server=at.server, pki=keys, party=party)
     admin = directory / "admin.conf"
-    audit = components.auditing(directory) if audited else ()
-    api_server = components.api_server(directory, keys, at, authorization="Node,RBAC", audit=audit)
+    api_server = components.api_server(directory, keys, at, authorization="Node,RBAC", more=flags)
     first = [components.etcd(directory, at), api_server]
     then = [components.controller_manager(directory, keys, at, nodes=kwok)]
     if kwok:
