@@ -82,7 +82,8 @@ async def watching(kubeconfig: Path, kind: Kind, *, labels: str = "") -> AsyncIt
     watched, endpoint = Watched(), from_kubeconfig(kubeconfig)
     group = f"apis/{kind.group}" if kind.group else "api"
     url = f"{endpoint.server}/{group}/{kind.version}/{kind.plural}"
-    asked = {"watch": "1", "timeoutSeconds": "7200", "labelSelector": labels}
+    # From what the API server knows at the moment: a busy one is asked to catch up with nothing.
+    asked = {"watch": "1", "resourceVersion": "0", "timeoutSeconds": "7200", "labelSelector": labels}
     connector = aiohttp.TCPConnector(ssl=endpoint.tls)
     async with aiohttp.ClientSession(
         connector=connector, headers=endpoint.headers(), read_bufsize=2**24, timeout=aiohttp.ClientTimeout()
