@@ -79,6 +79,7 @@ def xds_app(store: Store, config: Config) -> web.Application:
         master_key=config.master_key,
         deployments=kinds.MODELDEPLOYMENT,
         pods=kinds.POD,
+        namespaces=config.watch_namespaces,
         max_body=config.router_max_body,
     )
 

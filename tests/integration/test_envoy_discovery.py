@@ -6,6 +6,8 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,10 +20,13 @@ from tests.integration.envoy_router import (
     Load,
     discovery,
     free_port,
+    listening,
     router,
     upstream,
 )
 
+from noria_operator.app import xds_app
+from noria_operator.controllers.context import Config
 from noria_operator.domain.keys import router_token, router_tokens
 from noria_operator.kube.kinds import MODELDEPLOYMENT, POD
 from noria_operator.kube.store import Store
@@ -125,6 +130,36 @@ async def test_an_operator_that_has_not_heard_of_all_pods_takes_none_away(*, lis
             store.mark_synced(POD)
             await envoy.until_weights("m", {"m-1": 100, "m-2": 0})
         assert load.failed == 0, load.answers
+
+
+async def test_an_operator_that_does_not_watch_a_namespace_takes_nothing_from_its_router(
+    tmp_path: Path,
+) -> None:
+    """It has nothing of it in its cache, and answers for those that it watches alone."""
+    key = tmp_path / "master-key"
+    key.write_bytes(MASTER)
+    cluster, port = Cluster(), free_port()
+
+    def serving(store: Store, *watched: str) -> AbstractAsyncContextManager[None]:
+        config = Config("noria-system", watch_namespaces=watched, master_key_file=key)
+        return listening(xds_app(store, config), port, shutdown_timeout=1)
+
+    async with upstream("m-1") as stable, router(port) as envoy:
+        cluster.deployment("m", {"m-1": 100})
+        cluster.endpoints("m-1", stable.port)
+        async with serving(cluster.store()):
+            await envoy.until_answer("m", 200)
+        load, elsewhere = Load(envoy, "m"), Cluster(version=9000)
+        for api, kind in (("noria.dev/v1alpha1", "ModelDeployment"), ("v1", "Pod")):
+            meta = {"name": "n", "namespace": "a"}
+            elsewhere.put({"apiVersion": api, "kind": kind, "metadata": meta, "spec": {}, "status": {}})
+        async with load.running(clients=1), serving(elsewhere.store(), "a"):
+            await asyncio.sleep(2)
+            assert (await ask(port))[0] == 503
+        assert load.failed == 0, load.answers
+        cluster.deployment("m", {"m-1": 100, "m-2": 0})
+        async with serving(cluster.store(), "a", NAMESPACE):
+            await envoy.until_weights("m", {"m-1": 100, "m-2": 0})
 
 
 async def test_a_router_of_before_is_answered_too() -> None:
