@@ -127,6 +127,12 @@ class Beginning:
         young = pod not in self.earlier and started > self.since - LOOKBACK
         return started > self.since or young
 
+    def knows(self, life: Life) -> bool:
+        """Whether all that a process counted in the window can be told, and not only what it did after its
+        first sample: it was there when the window began, or had counted nothing before.
+        """
+        return self.started.get(life.pod) == life.started or self.whole(life.pod, life.started)
+
 
 def plain(before: Beginning, after: Mapping[str, float], changed: Mapping[str, float]) -> dict[str, float]:
     """Pods that one process of was there until the end of the window, with since when it counts, and what it

@@ -112,7 +112,8 @@ class PrometheusCounts:
         return replace(found, problem=self._problem(found.problem))
 
     async def _long_ago(self, place: tuple[str, str], since: float, until: float) -> dict[str, promql.Row]:
-        return await self._counts(place, since, until, ())
+        counts, _ = await self._counts(place, since, until, ())
+        return counts
 
     async def keep(
         self,
@@ -155,13 +156,15 @@ class PrometheusCounts:
         until = math.floor(self._now().timestamp())
         if until <= place[2]:
             return None
-        counts = await self._counts(place[:2], place[2] - delay, until - delay, pods)
-        return Totals(counts, until=datetime.fromtimestamp(until, UTC))
+        counts, whole = await self._counts(place[:2], place[2] - delay, until - delay, pods)
+        return Totals(counts, until=datetime.fromtimestamp(until, UTC), whole=whole)
 
     async def _counts(
         self, place: tuple[str, str], since: float, until: float, pods: Iterable[Json]
-    ) -> dict[str, tuple[int, ...]]:
-        """The window's counts, from samples up to `since` and `until`."""
+    ) -> tuple[dict[str, promql.Row], bool]:
+        """The window's counts, from samples up to `since` and `until`, and whether they are all of it: where
+        a pod was not scraped when it began, they are from its first sample on.
+        """
         after = await self._processes(place, promql.started(*place), until)
         if missing := sorted(expected(pods, place[0], until) - after.keys()):
             raise WrongCounts(
@@ -178,10 +181,11 @@ class PrometheusCounts:
         simple = promql.plain(known, after, changed)
         others = sorted((before.keys() | after.keys() | changed.keys()) - simple.keys())
         lives = await self._lives.of(place, others, since, until) if others else []
+        whole = all(map(known.knows, lives))
         while True:
             terms = promql.terms(known, simple, lives, until)
             try:
-                return promql.total(await self._parts(place, terms, until))
+                return promql.total(await self._parts(place, terms, until)), whole
             except OtherProcesses as found:  # of which replicas tell differently: seen just once or so
                 sure = [one for one in lives if one.process not in found.processes]
                 if len(sure) == len(lives):

@@ -295,6 +295,30 @@ async def test_a_token_or_an_authority_that_cannot_be_read_is_a_problem(tmp_path
             assert why in str(await read(counts, pod()))
 
 
+class Away(Prometheus):
+    """It has scraped since half an hour after the window began."""
+
+    def answer(self, query: str, at: float) -> Json:
+        answer, begun = super().answer(query, at), SINCE.timestamp() + 1800
+        if at < begun:
+            answer["data"]["result"] = []
+        elif "ms]" in query and "changes" not in query:
+            values = [[begun, repr(STARTED)], [at, repr(STARTED)]]
+            answer["data"] = {"resultType": "matrix", "result": [{"metric": {"pod": "a"}, "values": values}]}
+        return answer
+
+
+@pytest.mark.parametrize(("served", "known"), [(Prometheus(), True), (Restarted(), True), (Away(), False)])
+async def test_a_window_of_which_the_beginning_was_not_scraped_is_known_in_part(
+    served: Prometheus, *, known: bool
+) -> None:
+    """What came before is no row less than usual: nothing is said of volume and freshness then."""
+    async with running(served) as counts:
+        assert isinstance(await read(counts, pod()), int)
+        found = await counts.complete(*PLACE, [pod()], since=SINCE)
+        assert found is not None and found.whole is known
+
+
 class Shared(Prometheus):
     """Two stores, of which one knows a pod `b` that was there in the window and went."""
 
