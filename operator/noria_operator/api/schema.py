@@ -144,6 +144,10 @@ class ListSet:
         return handler(schema) | {"x-kubernetes-list-type": "set"}
 
 
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 class Spec(BaseModel):
     """Part of what users write: unknown fields and other types are refused, as the API server does."""
 
@@ -160,8 +164,15 @@ class Spec(BaseModel):
 
     @cached_property
     def wording(self) -> str:
-        """A digest of what is written here, defaults included: another one is another rule."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        """A digest of what is written here: another one is another rule. Fields at their defaults do not
+        count, so that a field added by a newer Noria makes no other rule.
+        """
+        return _digest(self.model_dump_json(exclude_defaults=True))
+
+    @cached_property
+    def full_wording(self) -> str:
+        """The digest with defaults, as earlier releases wrote it down."""
+        return _digest(self.model_dump_json())
 
     @classmethod
     def __get_pydantic_json_schema__(

@@ -34,7 +34,8 @@ ANSWERED: Final = "Answered"
 
 def window_start(trigger: TriggerSpec, entry: Json, champion: Champion | None) -> datetime | None:
     """Since when counts go into the open window; another wording of the rule begins a new one."""
-    same = (entry.get("state") or {}).get("rule") == _rule(trigger).wording
+    rule = _rule(trigger)
+    same = (entry.get("state") or {}).get("rule") in (rule.wording, rule.full_wording)
     return opened_at(entry, champion) if same else None
 
 
@@ -70,6 +71,8 @@ def watch(
     if traffic.reference is None:
         text = f"servers of {champion.name} do not tell what it was trained on; the next version's will"
         return _request(trigger, _said(trigger, entry, "Wait", "NoReference", text))
+    # An earlier release wrote another digest, which a later one may not know any more.
+    entry = entry | {"state": entry["state"] | {"rule": rule.wording}}
     came = Came(begun, moment(stamp(now)), traffic.arrived, traffic.labels, traffic.whole)
     closed = Closed(entry, traffic, traffic.reference, came, zone)
     times = {"windowStartedAt": stamp(now), "windowEndedAt": stamp(now)}

@@ -12,6 +12,7 @@ from tests.unit.domain.drift.test_policy import MOVED, column, seen
 from tests.unit.domain.training_world import NOW
 
 from noria_operator.api.continuoustraining import TriggerStatus
+from noria_operator.api.monitoring import Drift
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.drift.columns import PREDICTION, Reference, Seen
 from noria_operator.domain.drift.dirt import Asked
@@ -402,6 +403,35 @@ def test_rows_that_do_not_come_and_labels_that_stopped_are_told_in_words() -> No
     assert told == [("__prediction__", "volume"), ("__prediction__", "freshness"), ("__label__", "freshness")]
     assert (found.entry["value"], found.entry["threshold"]) == ("0", "100")
     assert flowing(rule, (500, 5), (0, 0), (500, 1)).entry["reason"] == "Clean"
+
+
+class Later(Drift):
+    """The rule with a field that a newer release added."""
+
+    newer: int = 0
+
+
+def test_a_field_that_a_newer_release_adds_makes_no_other_rule() -> None:
+    for said in ({}, {"threshold": "0.3", "window": "2h"}, {"share": "0.3", "features": []}):
+        assert Later.model_validate(said).wording == Drift.model_validate(said).wording
+    assert Later(newer=1).wording != Drift().wording
+    assert Drift.model_validate({"share": "0.4"}).wording != Drift().wording
+    assert Drift.model_validate({"share": "0.30"}).wording == Drift().wording, "as it is by default"
+
+
+@pytest.mark.parametrize(
+    ("trigger", "before"), [(drift("Block"), "1c1f3cff4d4f"), (quality("Block"), "8a5ad2d34f43")]
+)
+def test_what_an_earlier_release_found_stands(trigger: TriggerSpec, before: str) -> None:
+    """It wrote down the rule with all fields; with its next window it is told as it is today."""
+    counts = moved("distance") if trigger.drift else nulls("distance")
+    entry = windows(trigger, counts, counts).entry
+    rule, entry["state"]["rule"] = entry["state"]["rule"], before
+    assert window_start(trigger, entry, FIRST) is not None
+    open_ = watch(trigger, entry, champion=FIRST, traffic=None, now=NOW + 2 * HOUR)
+    assert (open_.wanted, open_.entry) == (True, entry)
+    closed = windows(trigger, counts, entry=entry, since=2)
+    assert (closed.wanted, closed.entry["state"]["rule"]) == (True, rule)
 
 
 def test_windows_close_without_rows_where_their_coming_is_checked() -> None:
