@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -22,6 +22,11 @@ from noria_operator.domain.conditions import Condition
 Json = dict[str, Any]
 
 CONDITION = "AccessReady"
+
+_FIRST: Final = "audiences", "claims", "config_map", "deployment", "header", "issuer", "keys", "secret", "uri"
+"""Fields of a Guard that its digest always holds, as it did at first: another digest replaces router pods.
+Later ones are in it where they are not at their defaults.
+"""
 
 
 class Reason(StrEnum):
@@ -70,8 +75,11 @@ class Guard:
     rules: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        said = repr([value for name, value in sorted(asdict(self).items()) if name != "rules"])
-        object.__setattr__(self, "rules", hashlib.sha256(said.encode()).hexdigest()[:16])
+        values = asdict(self)
+        later = [one for one in fields(self) if one.init and one.name not in _FIRST]
+        said = [values[name] for name in _FIRST]
+        said += [(one.name, values[one.name]) for one in later if values[one.name] != one.default]
+        object.__setattr__(self, "rules", hashlib.sha256(repr(said).encode()).hexdigest()[:16])
 
 
 def guard(deployment: Json) -> Guard | None:

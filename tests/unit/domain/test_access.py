@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -72,6 +72,21 @@ def test_other_rules_have_another_digest(other: Json) -> None:
     assert rules(other).rules != rules(KEYS).rules
     assert rules(KEYS).rules == rules(dict(KEYS)).rules
     assert replace(rules(KEYS), deployment="b").rules != rules(KEYS).rules
+
+
+@dataclass(frozen=True, slots=True)
+class Later(Guard):
+    """With a field that a newer release added."""
+
+    network: str = ""
+
+
+def test_a_newer_release_replaces_no_router_of_rules_that_it_does_not_change() -> None:
+    """The digest stands in the pods' template: these are those of the first release with `access`."""
+    assert (rules(KEYS).rules, rules(TOKENS).rules) == ("e6fef6cc59c60239", "454e660b9d9b5bc9")
+    later = Later("a", keys="keys", header="x-api-key")
+    assert later.rules == rules(KEYS).rules
+    assert replace(later, network="10.0.0.0/8").rules != later.rules
 
 
 @pytest.mark.parametrize(
