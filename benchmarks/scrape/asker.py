@@ -95,7 +95,15 @@ async def operator(port: int, models: int, seconds: float, settle: float) -> Jso
     await observe(store, queue, models)
     for number in range(models):
         asyncio.get_running_loop().call_later(EVERY * number / models, queue.add, key(number))
-    vitals = health.Vitals(lambda: 0.0, lambda: 0.0, lambda: True, store, OWN_KINDS, clock.now)
+    vitals = health.Vitals(
+        watch_age=lambda: 0.0,
+        queue_stalled=lambda: 0.0,
+        leading=lambda: True,
+        blind=lambda: False,
+        store=store,
+        kinds=OWN_KINDS,
+        now=clock.now,
+    )
     runner = web.AppRunner(health.app(vitals), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

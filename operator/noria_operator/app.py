@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -69,9 +70,9 @@ def context(fetcher: Fetcher, routers: Fetcher) -> MakeContext:
     return make
 
 
-def xds_app(store: Store, config: Config) -> web.Application:
-    """Router configuration, for every router of the cluster. Raises `ConfigError` without a master key: the
-    operator does not start then.
+def xds_app(store: Store, config: Config, blind: Callable[[], bool]) -> web.Application:
+    """Router configuration, for every router of the cluster while this operator is not `blind`. Raises
+    `ConfigError` without a master key: the operator does not start then.
     """
     config.master_key()
     return xds.app(
@@ -80,6 +81,7 @@ def xds_app(store: Store, config: Config) -> web.Application:
         deployments=kinds.MODELDEPLOYMENT,
         pods=kinds.POD,
         namespaces=config.watch_namespaces,
+        blind=blind,
         max_body=config.router_max_body,
     )
 

@@ -38,6 +38,8 @@ class Vitals:
     watch_age: Callable[[], float]
     queue_stalled: Callable[[], float]
     leading: Callable[[], bool]
+    blind: Callable[[], bool]
+    """Whether nothing is heard of the lease."""
     store: Store
     kinds: tuple[Kind, ...]
     now: Callable[[], datetime]
@@ -51,7 +53,8 @@ class Vitals:
         """Why it should get no requests from routers; empty: it may."""
         missing = [kind.plural for kind in self.kinds if not self.store.synced(kind)]
         unsynced = [f"not listed yet: {', '.join(missing)}"] if missing else []
-        return [*unsynced, *self._silent(WATCH_STALE), *self._stuck()]
+        deaf = ["the API server tells nothing of the lease"] if self.blind() else []
+        return [*unsynced, *deaf, *self._silent(WATCH_STALE), *self._stuck()]
 
     def _silent(self, limit: float) -> Iterable[str]:
         age = self.watch_age()

@@ -91,7 +91,8 @@ class Parts:
     client: Client
     controllers: Sequence[Controller]
     context: MakeContext
-    xds: Callable[[Store, Config], web.Application] | None = None
+    xds: Callable[[Store, Config, Callable[[], bool]], web.Application] | None = None
+    """Router configuration, from a store that may be old where the last of these is true."""
     clock: Clock | None = None
     """None: this machine's, checked against the API server's."""
     identity: str = field(default_factory=lambda: f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")
@@ -237,6 +238,7 @@ class Operator:
             watch_age=self._watcher.age,
             queue_stalled=self._stalled,
             leading=lambda: self.lease.held,
+            blind=self.lease.blind,
             store=self.store,
             kinds=tuple(selectors(config)),
             now=self.context.clock.now,
@@ -245,7 +247,7 @@ class Operator:
             http = _listening(health.app(vitals), config.http_port)
             self.ports["http"] = await stack.enter_async_context(http)
             if self._parts.xds is not None:
-                xds = _listening(self._parts.xds(self.store, config), config.xds_port)
+                xds = _listening(self._parts.xds(self.store, config, self.lease.blind), config.xds_port)
                 self.ports["xds"] = await stack.enter_async_context(xds)
             yield
 

@@ -159,7 +159,7 @@ async def listening(
 @asynccontextmanager
 async def discovery(store: Store, port: int, **options: Any) -> AsyncIterator[None]:
     """One replica of the operator, as far as routers see it."""
-    given = {"master_key": lambda: MASTER, **options}
+    given = {"master_key": lambda: MASTER, "blind": lambda: False, **options}
     application = xds.app(store, deployments=MODELDEPLOYMENT, pods=POD, **given)
     async with listening(application, port, shutdown_timeout=1):
         yield

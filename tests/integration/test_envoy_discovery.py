@@ -58,6 +58,33 @@ async def test_a_router_keeps_its_last_configuration_while_no_operator_answers()
                 await envoy.until_weights("m", {"m-1": 100, "m-2": 0})
 
 
+async def test_an_operator_that_hears_nothing_of_the_api_server_lets_its_routers_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another one may know more. If none does, they keep their configuration, and ask gently."""
+    monkeypatch.setattr(stream, "HEARTBEAT", 0.2)
+    cluster, port, blind = Cluster(), free_port(), [False]
+    async with upstream("m-1") as stable:
+        cluster.endpoints("m-1", stable.port)
+        cluster.deployment("m", {"m-1": 100})
+        store = cluster.store()
+        async with discovery(store, port, blind=lambda: blind[-1]), router(port) as envoy:
+            await envoy.until_ready()
+            load, before = Load(envoy, "m"), await envoy.statistic("cluster.operator.upstream_cx_total")
+            async with load.running(clients=1):
+                blind.append(True)
+                await asyncio.sleep(2)
+                tries = await envoy.statistic("cluster.operator.upstream_cx_total") - before
+                assert 1 <= tries < 40, f"{tries} connections in 2 s"
+                assert (await ask(port))[0] == 503
+                cluster.deployment("m", {"m-1": 100, "m-2": 0})
+                assert await envoy.ready()
+                assert await envoy.weights("m") == {"m-1": 100}
+                blind.append(False)
+                await envoy.until_weights("m", {"m-1": 100, "m-2": 0})
+            assert load.failed == 0, load.answers
+
+
 async def test_an_operator_with_an_older_cache_does_not_roll_a_router_back() -> None:
     cluster, port = Cluster(), free_port()
     async with upstream("m-1") as stable, upstream("m-2") as canary:
@@ -142,7 +169,7 @@ async def test_an_operator_that_does_not_watch_a_namespace_takes_nothing_from_it
 
     def serving(store: Store, *watched: str) -> AbstractAsyncContextManager[None]:
         config = Config("noria-system", watch_namespaces=watched, master_key_file=key)
-        return listening(xds_app(store, config), port, shutdown_timeout=1)
+        return listening(xds_app(store, config, lambda: False), port, shutdown_timeout=1)
 
     async with upstream("m-1") as stable, router(port) as envoy:
         cluster.deployment("m", {"m-1": 100})

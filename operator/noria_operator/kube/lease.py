@@ -65,6 +65,7 @@ class Lease:
         self._observed_at = float("-inf")
         self._lease: Json | None = None
         self._renewed_at: float | None = None
+        self._heard_at = float("-inf")
 
     @property
     def held(self) -> bool:
@@ -83,6 +84,12 @@ class Lease:
         """Raise `LeaseLost` unless the lease is held: called before each write."""
         if not self.held:
             raise LeaseLost(f"lease {self._namespace}/{self._name} is not held by {self._identity}")
+
+    def blind(self) -> bool:
+        """Whether nothing was heard of the lease, whoever holds it, for as long as it lasts: another may lead
+        by now, and know more. It is asked for all the time, while watches may be silent for minutes.
+        """
+        return self._monotonic() - self._heard_at > self._timing.duration
 
     async def acquire(self) -> None:
         """Wait until the lease is ours."""
@@ -140,6 +147,7 @@ class Lease:
             # holds it.
             log.info("The lease was not taken", extra={"lease": self._name, "error": str(error)})
             return False
+        self._heard_at = started
         if self._lease is None:
             self._renewed_at = None
             return False

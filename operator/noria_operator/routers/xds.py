@@ -1,10 +1,10 @@
 """The server that hands routers their configuration: Envoy's incremental discovery, one stream a router.
 
 Comes in: `POST .../DeltaAggregatedResources` from routers, and the store. Goes out: what changed, as soon
-as it may be said. Invariants: nothing is said before every watch has synced, nor of a namespace that is not
-watched (503); a router gets the namespace that its token proves and no other (403); the order of `ordering`
-holds for each router. Any replica of the operator answers, leader or not; what is known of a router goes with
-its stream, and the next one tells it again.
+as it may be said. Invariants: nothing is said before every watch has synced, by a replica that hears nothing
+of the API server, nor of a namespace that is not watched (503); a router gets the namespace that its token
+proves and no other (403); the order of `ordering` holds for each router. Any other replica of the operator
+answers, leader or not; what is known of a router goes with its stream, and the next one tells it again.
 
 Envoy speaks gRPC over HTTP/1.1 here: both sides send messages with a length in front for as long as the
 connection stands.
@@ -40,18 +40,20 @@ def app(
     master_key: Callable[[], bytes],
     deployments: Hashable,
     pods: Hashable,
+    blind: Callable[[], bool],
     namespaces: Collection[str] = (),
     max_body: int = 0,
 ) -> web.Application:
     """The application; `deployments` and `pods` are the store's kinds of ModelDeployment and Pod,
-    `master_key` gives the key that is in force now, `namespaces` are those that the store knows of (none: it
-    knows of all), `max_body` is the longest body in bytes that routers pass on, 0: of any length.
+    `master_key` gives the key that is in force now, `blind` whether the store may be old, `namespaces` are
+    those that it knows of (none: it knows of all), `max_body` is the longest body in bytes that routers pass
+    on, 0: of any length.
 
     To be run with `access_log=None`.
     """
     application = web.Application()
     catalogue = Catalogue(store, deployments=deployments, pods=pods, max_body=max_body)
-    server = Server(catalogue, master_key, namespaces)
+    server = Server(catalogue, master_key=master_key, blind=blind, namespaces=namespaces)
     application.router.add_post(discovery.PATH, server.answer)
     application.router.add_post("/v3/discovery:{kind}", _replaced)
     application.on_shutdown.append(server.close)
@@ -69,10 +71,16 @@ class Server:
     """Accepts streams."""
 
     def __init__(
-        self, catalogue: Catalogue, master_key: Callable[[], bytes], namespaces: Collection[str]
+        self,
+        catalogue: Catalogue,
+        *,
+        master_key: Callable[[], bytes],
+        blind: Callable[[], bool],
+        namespaces: Collection[str],
     ) -> None:
         self._catalogue = catalogue
         self._master_key = master_key
+        self._blind = blind
         self._namespaces = namespaces
         self._closing = False
 
@@ -101,11 +109,15 @@ class Server:
             await asyncio.sleep(REFUSED)
             return web.json_response({"error": "the token is not this namespace's"}, status=403)
         unwatched = bool(self._namespaces) and namespace not in self._namespaces
-        if not self._catalogue.synced or self._closing or unwatched:
+        if not self._catalogue.synced or self._leaves() or unwatched:
             return web.json_response({"error": "not ready yet"}, status=503)
         response = web.StreamResponse(headers={"content-type": "application/grpc"})
         await response.prepare(request)
         with self._catalogue.bell(namespace) as bell:
             stream = Stream(self._catalogue, namespace, first.node, response, bell)
-            await stream.run(request, first, lambda: self._closing or not proved())
+            await stream.run(request, first, lambda: self._leaves() or not proved())
         return response
+
+    def _leaves(self) -> bool:
+        """Whether routers are left to another replica."""
+        return self._closing or self._blind()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 from tests.unit.controllers.test_wakeup import CONTROLLERS, NORIA, labels, reconciling
 from tests.unit.kube.api_server import LoopClock, Scripted, obj, refusal
 
@@ -17,8 +20,10 @@ from noria_operator.domain.rollout_observed import InForce
 from noria_operator.evidence.answer import Answer
 from noria_operator.evidence.connections import Connections, Place
 from noria_operator.evidence.fetch import AT_ONCE, Fetcher
+from noria_operator.kube.client import Answer as Reply
 from noria_operator.kube.kinds import MODELDEPLOYMENT, Json, Key
 from noria_operator.kube.login import Endpoint
+from noria_operator.kube.requests import Request
 from noria_operator.kube.store import Store
 from noria_operator.process import Operator, Parts
 from noria_operator.tasks import cancelled
@@ -82,6 +87,32 @@ async def test_what_fell_due_before_the_operator_was_there_waits_for_its_turn() 
     assert led is not None
     assert (led.gone, led.spread) == (led.back, spread)
     assert followed.back < led.back <= datetime.now(UTC) < led.back + timedelta(minutes=1)
+
+
+async def test_routers_and_probes_are_told_whether_anything_is_heard_of_the_lease() -> None:
+    told: list[Callable[[], bool]] = []
+
+    def xds(_: Store, __: Config, blind: Callable[[], bool]) -> web.Application:
+        told.append(blind)
+        return web.Application()
+
+    def answered(request: Request) -> Reply:
+        return refusal(404) if request.verb == "get" else Reply(201, request.body)
+
+    config, make = Config("ns", http_port=0, xds_port=0), app.context(Fetcher(), Fetcher())
+    operator = Operator(Parts(config, Endpoint("http://none"), Scripted(answered), CONTROLLERS, make, xds))
+    async with operator._served(), aiohttp.ClientSession() as http:
+        url, why = f"http://127.0.0.1:{operator.ports['http']}/readyz", "nothing of the lease"
+
+        async def unready() -> str:
+            async with http.get(url) as response:
+                return await response.text()
+
+        assert told[0]()
+        assert why in await unready()
+        await operator.lease.acquire()
+        assert not told[0]()
+        assert why not in await unready()
 
 
 async def test_routers_are_heard_while_thousands_of_pods_give_no_answer(

@@ -139,6 +139,26 @@ async def test_case_33_a_process_that_slept_may_not_write_even_before_it_noticed
         a.check()
 
 
+async def test_who_hears_nothing_for_as_long_as_a_lease_lasts_is_blind_and_leads_or_not() -> None:
+    server = Server()
+    a, b = candidate(server, "a"), candidate(server, "b")
+    assert a.blind(), "nothing was heard yet"
+    await a.acquire()
+    holding, waiting = asyncio.create_task(a.hold()), asyncio.create_task(b.acquire())
+    await asyncio.sleep(60)
+    assert (a.blind(), b.blind()) == (False, False)
+    server.down = True
+    await asyncio.sleep(12)
+    assert (a.blind(), b.blind()) == (False, False)
+    await asyncio.sleep(4)
+    assert (a.blind(), b.blind()) == (True, True)
+    server.down = False
+    await asyncio.sleep(2.5)
+    assert not b.blind()
+    waiting.cancel()
+    await asyncio.gather(holding, waiting, return_exceptions=True)
+
+
 async def test_a_short_outage_costs_nothing() -> None:
     server = Server()
     a = candidate(server, "a")
