@@ -49,6 +49,7 @@ CONFUSION: Final = (("0", "0"), ("0", "1"), ("1", "0"), ("1", "1"))
 """By label, then by prediction, at a threshold of one half; with several classes the prediction is 1 and the
 label whether it was right."""
 MAX_VERSIONS: Final = 32
+"""Whose labels one process counts; its own is counted beyond that, too."""
 
 
 class State:
@@ -57,6 +58,8 @@ class State:
     def __init__(self, reference: Reference, called: Sequence[str] = ()) -> None:
         """called: names of the classes whose predictions are counted beside the scores."""
         self.reference = reference
+        self.own = ""
+        """The version of this server, whose labels are counted however many others were named before."""
         self.requests = 0
         self.predictions = len(REQUESTS)
         self.malformed = self.predictions + 1
@@ -153,7 +156,7 @@ class State:
 
     def _block(self, blocks: dict[str, int], version: str, size: int) -> int | None:
         start = blocks.get(version)
-        if start is None and len(self._scores) + len(self._errors) < MAX_VERSIONS:
+        if start is None and (version == self.own or len(self.versions) < MAX_VERSIONS):
             start = blocks[version] = self._grown(size)
         return start
 

@@ -61,6 +61,7 @@ class Desk:
         task: str, classes: Sequence[Any], log: LabelLog | None = None, window: Window | None = None,
     ) -> None:  # fmt: skip
         self._state = state
+        state.own = version
         self.keys = keys
         self._bound = binding(namespace, deployment)
         self._version = version

@@ -206,6 +206,17 @@ def test_labels_are_counted_by_score_bin_under_the_version_that_predicted(loaded
     assert counts["label_delay"] == {"sum": 60, "count": 1, "buckets": [0, 1] + 10 * [0]}
 
 
+def test_a_server_counts_its_own_version_however_many_others_it_met_before(loaded: Loaded) -> None:
+    here = desk(loaded, version="late-99")
+    for number in range(33):
+        other = desk(loaded, version=f"late-{number}")
+        accepted = here.accept(issue(other, np.array([0.5]), None, NOW), [1], NOW)
+        assert accepted == ("matched", 1 if number < 32 else 0)
+    assert here.accept(issue(here, np.array([0.5]), None, NOW), [1], NOW) == ("matched", 1)
+    scores = here._state.as_json(here._state.vector)["scores"]
+    assert sum(scores["late-99"]["positives"]) == 1
+
+
 def test_a_label_not_known_yet_is_left_out(loaded: Loaded) -> None:
     here = desk(loaded)
     assert here.accept(issue(here, np.array([0.2, 0.3]), None, NOW), [None, 1], NOW) == ("matched", 1)
