@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from noria_serving.contract import CONFUSION_CLASSES, ERROR_UNITS, FEEDBACK_MAX_ROWS, SCORE_BINS
 from noria_serving.counters.state import FEEDBACK, State
 from noria_serving.feedback.keys import MountedKeys
-from noria_serving.feedback.token import Refusal, Refused, Token, binding, key_id, mark, sign, verify
+from noria_serving.feedback.token import Refusal, Refused, Token, binding, key_id, mark, order, sign, verify
 from noria_serving.feedback.window import Window
 from noria_serving.protocol.mistakes import kind_of
 from noria_serving.quality import positions, spelling
@@ -68,8 +68,11 @@ class Desk:
         self._task = task
         self._log = log
         self._exponent = unit_exponent(state.reference.prediction)
+        names = [*map(spelling, classes)]
         self._labels = positions(classes, binary=task == "binary")
-        self._marks = bytes(map(mark, map(spelling, classes)))
+        self._marks = bytes(map(mark, names))
+        self._order = order(*names) if task == "binary" and len(names) == 2 else 0
+        self._reversed = {**self._labels, **{name: place for place, name in enumerate(reversed(names))}}
         self._window = window or Window()
         self._process = os.urandom(6)
         self._sequence = 0
@@ -103,7 +106,7 @@ class Desk:
         else:
             bins = bytes(map(_bin, scores.tolist()))
             called = [] if predicted is None else predicted.tolist()
-            groups = bytes([i & 255 for i in called]) or bytes(rows)
+            groups = bytes([i & 255 for i in called]) or bytes((self._order,)) * rows
             marks = b"".join(self._marks[i : i + 1] or b"\0" for i in called)
             token = Token(*common, bins=bins, groups=groups, slices=slices, marks=marks)
         return None if token is None else sign(token, ring, self._bound)
@@ -186,10 +189,15 @@ class Desk:
                     Refusal.INVALID, f"label {label!r:.60} is no number, and a regression predicts numbers"
                 )
             return float(label)
-        index = self._labels.get(spelling(label))
+        index = self._places(token).get(spelling(label))
         if index is None:
             raise Refused(Refusal.INVALID, f"label {label!r:.60} is not one of {list(self._labels)[:10]}")
         return index
+
+    def _places(self, token: Token) -> dict[str, int]:
+        """Which class is which: of two as the version says that predicted, if it has the same ones."""
+        turned = self._order and token.groups[:1] == bytes((self._order ^ 1,))
+        return self._reversed if turned else self._labels
 
     def _add(self, token: Token, row: int, label: float) -> bool:
         """Count one row: its error, or whether the label is the positive (of several: predicted) class."""

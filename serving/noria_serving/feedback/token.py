@@ -7,11 +7,11 @@ says nothing that the answer did not say.
 Layout, big endian: format(1) | kid length(1) kid | binding(8) | version length(1) version | milliseconds(6) |
 process(6) sequence(4) | content | HMAC-SHA256 truncated to 16 bytes. `binding` is the start of
 sha256(namespace/deployment); (process, sequence) is the nonce, never used twice, and the token's id. Content:
-of a classification (format 1) rows(1), score bin of each row, group of each row; of a regression (2) rows(1),
-the unit's exponent(2), each row's prediction(8, IEEE 754); of a batch that only the payload log has (3)
-rows(4); of several classes (6) that of format 1, then the mark of each row. Where rows are told apart by
-slices, formats 4, 5 and 9: slicings(1), then the content of format 1, 2 or 6, then the group of each row by
-each slicing, four bits each.
+of a classification (format 1) rows(1), score bin of each row, group of each row (the place of the predicted
+class, or the order of two); of a regression (2) rows(1), the unit's exponent(2), each row's prediction(8,
+IEEE 754); of a batch that only the payload log has (3) rows(4); of several classes (6) that of format 1, then
+the mark of each row. Where rows are told apart by slices, formats 4, 5 and 9: slicings(1), then the content
+of format 1, 2 or 6, then the group of each row by each slicing, four bits each.
 """
 
 from __future__ import annotations
@@ -105,6 +105,13 @@ def binding(namespace: str, deployment: str) -> bytes:
 def mark(name: str) -> int:
     """A byte for the name of a class; one in 256 others has the same."""
     return hashlib.sha256(name.encode()).digest()[0]
+
+
+def order(first: str, second: str) -> int:
+    """A byte for two classes in this order. It differs by its last bit from that of the other order, which
+    that of two other names is taken for once in 254 times; it is never 0, which earlier releases wrote.
+    """
+    return (mark("\0".join(sorted((first, second)))) % 127 + 1) * 2 + (first < second)
 
 
 def sign(token: Token, ring: KeyRing, bound: bytes) -> str:

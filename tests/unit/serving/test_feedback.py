@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from noria_serving.counters.state import FEEDBACK, State
 from noria_serving.feedback.desk import MAX_AGE_SECONDS, Desk
 from noria_serving.feedback.keys import KeyRing, MountedKeys, parse
-from noria_serving.feedback.token import MAX_TEXT, Refusal, Refused, Token, binding, key_id, sign, verify
+from noria_serving.feedback.token import (
+    MAX_TEXT,
+    Refusal,
+    Refused,
+    Token,
+    binding,
+    key_id,
+    order,
+    sign,
+    verify,
+)
 from noria_serving.feedback.window import Window
 from noria_serving.model.loaded import Loaded
 
@@ -153,6 +163,45 @@ def test_two_classes_are_0_and_1_where_neither_is_called_so(
     assert outcome(here, issued, taken) == "matched"
     scores = here._state.as_json(here._state.vector)["scores"]["late-4"]
     assert scores["negatives"].index(1) < 100 < scores["positives"].index(1)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "label", "positive"),
+    [
+        (("no", "yes"), ("yes", "no"), "yes", True),
+        (("no", "yes"), ("yes", "no"), "no", False),
+        (("no", "yes"), ("yes", "no"), 1, True),  # the second one of the version that predicted
+        ((0, 1), (1, 0), 1, True),
+        ((0, 1), ("1", "0"), False, False),
+        (("no", "yes"), ("no", "yes"), "yes", True),
+        ((0, 1), ("no", "yes"), "yes", True),
+        ((0, 1), ("yes", "no"), "no", True),
+        ((), ("yes", "no"), "no", True),
+        (("no", "yes"), (), 1, True),
+    ],
+)
+def test_labels_of_two_classes_are_counted_in_the_order_of_the_version_that_predicted(
+    before: object, now: object, label: object, positive: bool, loaded: Loaded
+) -> None:
+    older = desk(loaded, version="late-3", classes=before)
+    newer = desk(loaded, version="late-4", classes=now)
+    assert outcome(newer, issue(older, np.array([0.95]), None, NOW), label) == "matched"
+    scores = newer._state.as_json(newer._state.vector)["scores"]["late-3"]
+    assert (sum(scores["positives"]), sum(scores["negatives"])) == (positive, not positive)
+
+
+def test_a_token_of_two_classes_from_an_earlier_release_is_counted_by_places(loaded: Loaded) -> None:
+    newer = desk(loaded, version="late-5", classes=("yes", "no"))
+    token = sign(TOKEN._replace(groups=bytes(2)), RING, BOUND)
+    assert outcome(newer, token, ["no", "yes"]) == "matched"
+    scores = newer._state.as_json(newer._state.vector)["scores"]["late-4"]
+    assert (scores["positives"][0], scores["negatives"][199]) == (1, 1)
+
+
+@given(st.lists(st.text(max_size=20), min_size=2, max_size=2, unique=True))
+def test_the_order_of_two_classes_is_told_from_the_other_and_from_none(names: list[str]) -> None:
+    assert order(*names) ^ 1 == order(*names[::-1])
+    assert 1 < order(*names) < 256
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
