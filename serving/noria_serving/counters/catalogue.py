@@ -136,8 +136,8 @@ DELAY: Final = Family(
 )
 CONFUSION: Final = Family(
     "model_confusion_total", "counter", "Labelled rows by true and predicted class: of two at a threshold "
-    "of one half, as 0 and 1; of more than 20, and of another version, `actual` is `predicted` or `other`.",
-    ("actual", "predicted"),
+    "of one half, as 0 and 1; of more than 20, and of another version, `actual` is `predicted` or `other`, "
+    "which a class that the version does not know always is.", ("actual", "predicted"),
 )  # fmt: skip
 CALIBRATION_ROWS: Final = Family(
     "model_calibration_rows_total", "counter", "Labelled rows by tenth of the score: that of the positive "

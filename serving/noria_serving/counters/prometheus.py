@@ -204,12 +204,13 @@ class _Families:
     def _called(
         self, scores: Mapping[str, list[int]], table: list[int] | None
     ) -> Iterator[tuple[str, str, int]]:
-        """(true class, predicted class, rows); of several, without a table: the predicted one and others."""
+        """(true class, predicted class, rows); of several, what is in no table: the predicted one, others."""
         manifest = self._service.loaded.manifest
         if table is not None:
             names = [spelling(value) for value in manifest.classes]
             pairs = product(names, names)
             yield from ((*pair, rows) for pair, rows in zip(pairs, table, strict=True))
+            yield "other", "predicted", sum(scores["negatives"]) + sum(scores["positives"]) - sum(table)
         elif manifest.task == "multiclass":
             yield "predicted", "predicted", sum(scores["positives"])
             yield "other", "predicted", sum(scores["negatives"])

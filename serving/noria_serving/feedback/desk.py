@@ -35,6 +35,13 @@ class Accepted(NamedTuple):
     result: str
     """`matched`: counted. `logged`: handed to the payload log, which has the rows of their large batch."""
     rows: int
+    message: str = ""
+    """What to look at all the same."""
+
+    def as_json(self) -> dict[str, Any]:
+        """What the caller is told."""
+        told = {"result": self.result, "rows": self.rows}
+        return {**told, "message": self.message} if self.message else told
 
 
 class LabelLog(Protocol):
@@ -69,6 +76,7 @@ class Desk:
         self._log = log
         self._exponent = unit_exponent(state.reference.prediction)
         names = [*map(spelling, classes)]
+        self._kinds = frozenset(map(_kind, names)) if task == "multiclass" else frozenset()
         self._labels = positions(classes, binary=task == "binary")
         self._marks = bytes(map(mark, names))
         self._order = order(*names) if task == "binary" and len(names) == 2 else 0
@@ -156,13 +164,16 @@ class Desk:
             self._log.labels(token, given, now)
         if token.batch:
             self._count("logged")
-            return Accepted("logged", sum(label is not None for label in given))
+            return Accepted("logged", sum(label is not None for label in given), self._strange(known))
         rows = sum(self._add(token, row, label) for row, label in enumerate(known) if label is not None)
         self._count("matched")
         if age > LATE_SECONDS:
             self._count("late")
         self._state.add_delay(age)
-        return Accepted("matched", rows)
+        strange = self._strange(known)
+        return Accepted(
+            "matched", rows, f"{strange}; unless that was predicted, it counts as wrong" if strange else ""
+        )
 
     def _understands(self, token: Token) -> bool:
         """Whether it is known here what another version's rows were asked: which of two classes, or which of
@@ -179,8 +190,10 @@ class Desk:
         if not self._log.fits(labels):
             raise Refused(Refusal.FULL, "the payload log has no room for these labels now; send them later")
 
-    def _known(self, token: Token, label: object) -> float:
-        """Index of the label's class, or the number it is."""
+    def _known(self, token: Token, label: object) -> float | str:
+        """Index of the label's class, or the number it is. Of several classes, the name of one that is not
+        known here: refused, labels of a class that one version learnt would count only where it is served.
+        """
         if isinstance(label, list | dict):
             raise Refused(Refusal.INVALID, f"a label is one value, not {kind_of(label)}")
         if token.values or (token.batch and self._task == "regression"):
@@ -189,19 +202,32 @@ class Desk:
                     Refusal.INVALID, f"label {label!r:.60} is no number, and a regression predicts numbers"
                 )
             return float(label)
-        index = self._places(token).get(spelling(label))
-        if index is None:
+        name = spelling(label)
+        index = self._places(token).get(name)
+        if index is not None:
+            return index
+        if _kind(name) not in self._kinds:
             raise Refused(Refusal.INVALID, f"label {label!r:.60} is not one of {list(self._labels)[:10]}")
-        return index
+        return name
+
+    def _strange(self, labels: Sequence[float | str | None]) -> str:
+        """A sentence about the first label whose class is not known here, if there is one."""
+        name = next((label for label in labels if isinstance(label, str)), None)
+        return "" if name is None else f"{self._version} knows no class called {name!r:.60}"
 
     def _places(self, token: Token) -> dict[str, int]:
         """Which class is which: of two as the version says that predicted, if it has the same ones."""
         turned = self._order and token.groups[:1] == bytes((self._order ^ 1,))
         return self._reversed if turned else self._labels
 
-    def _add(self, token: Token, row: int, label: float) -> bool:
+    def _add(self, token: Token, row: int, label: float | str) -> bool:
         """Count one row: its error, or whether the label is the positive (of several: predicted) class."""
         groups = token.slices_of(row) if token.slices else b""
+        if isinstance(label, str):
+            right = token.version != self._version and mark(label) == token.marks[row]
+            return self._state.add_score(
+                token.version, token.bins[row], positive=right, groups=groups, chosen=True
+            )
         if token.values:
             unit = math.ldexp(1.0, token.exponent)
             return self._state.add_error(token.version, token.values[row] - label, unit, groups)
@@ -230,6 +256,18 @@ def _bin(score: float) -> int:
     if 0 <= place < SCORE_BINS:
         return place
     return 0 if place < 0 else SCORE_BINS - 1
+
+
+def _kind(name: str) -> str:
+    """What a class is called by. Nothing and nan, which mostly stand for a label that is missing, are of
+    kinds of their own. Its start tells: anybody may send texts of millions of digits.
+    """
+    if not name.strip():
+        return "nothing"
+    try:
+        return "number" if math.isfinite(float(name[:100])) else "no number"
+    except ValueError:
+        return "text"
 
 
 def unit_exponent(prediction: Bins) -> int:

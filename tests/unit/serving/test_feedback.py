@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_serving.counters.state import FEEDBACK, State
-from noria_serving.feedback.desk import MAX_AGE_SECONDS, Desk
+from noria_serving.feedback.desk import MAX_AGE_SECONDS, Accepted, Desk
 from noria_serving.feedback.keys import KeyRing, MountedKeys, parse
 from noria_serving.feedback.token import (
     MAX_TEXT,
@@ -246,7 +246,7 @@ def test_each_refusal_has_its_reason_and_counts_nothing_else(loaded: Loaded) -> 
 def test_labels_are_counted_by_score_bin_under_the_version_that_predicted(loaded: Loaded) -> None:
     older, newer = desk(loaded, version="late-4"), desk(loaded, version="late-5")
     token = issue(older, np.array([0.0, 0.5, 1.0]), None, NOW)
-    assert newer.accept(token, [0, True, "1"], NOW + 60) == ("matched", 3)
+    assert newer.accept(token, [0, True, "1"], NOW + 60) == Accepted("matched", 3)
     counts = newer._state.as_json(newer._state.vector)
     scores = counts["scores"]["late-4"]
     assert list(counts["scores"]) == ["late-4"]
@@ -260,15 +260,15 @@ def test_a_server_counts_its_own_version_however_many_others_it_met_before(loade
     for number in range(33):
         other = desk(loaded, version=f"late-{number}")
         accepted = here.accept(issue(other, np.array([0.5]), None, NOW), [1], NOW)
-        assert accepted == ("matched", 1 if number < 32 else 0)
-    assert here.accept(issue(here, np.array([0.5]), None, NOW), [1], NOW) == ("matched", 1)
+        assert accepted == Accepted("matched", 1 if number < 32 else 0)
+    assert here.accept(issue(here, np.array([0.5]), None, NOW), [1], NOW) == Accepted("matched", 1)
     scores = here._state.as_json(here._state.vector)["scores"]
     assert sum(scores["late-99"]["positives"]) == 1
 
 
 def test_a_label_not_known_yet_is_left_out(loaded: Loaded) -> None:
     here = desk(loaded)
-    assert here.accept(issue(here, np.array([0.2, 0.3]), None, NOW), [None, 1], NOW) == ("matched", 1)
+    assert here.accept(issue(here, np.array([0.2, 0.3]), None, NOW), [None, 1], NOW) == Accepted("matched", 1)
 
 
 def test_a_token_without_any_label_is_refused_and_can_be_sent_again(loaded: Loaded) -> None:
@@ -317,7 +317,7 @@ def test_labels_of_a_large_batch_are_written_by_a_pod_that_would_not_have_logged
     """The version that predicted logged all, this one few: the token says that the rows are there."""
     notes = Notes()
     here = desk(loaded, log=notes)
-    assert here.accept(sign(LARGE, RING, BOUND), [1] * 100, NOW) == ("logged", 100)
+    assert here.accept(sign(LARGE, RING, BOUND), [1] * 100, NOW) == Accepted("logged", 100)
     assert notes.written == [("late-3", [1] * 100)]
     assert outcome(here, sign(TOKEN, RING, BOUND), [0, 1]) == "matched"  # of few rows this pod knows itself
     assert len(notes.written) == 1
@@ -329,7 +329,7 @@ def test_labels_of_a_large_batch_without_room_are_refused_and_can_be_sent_again(
     assert [outcome(here, token, [1] * 100) for _ in range(2)] == ["full", "full"]
     assert (counted(here, "full"), counted(here, "logged"), notes.written) == (2, 0, [])
     notes.room = True
-    assert here.accept(token, [1] * 100, NOW) == ("logged", 100)
+    assert here.accept(token, [1] * 100, NOW) == Accepted("logged", 100)
     assert (outcome(here, token, [1] * 100), len(notes.written)) == ("duplicate", 1)
 
 
@@ -490,6 +490,49 @@ def test_a_version_that_knows_more_classes_counts_those_of_another_by_their_name
     assert outcome(newer, token, "c") == "matched"
     counts = newer._state.as_json(newer._state.vector)["scores"]["late-3"]
     assert (sum(counts["positives"]), sum(counts["negatives"])) == (right, 1 - right)
+
+
+KNOWN = {3: ("a", "b", "d"), 4: ("a", "b", "c", "d")}
+
+
+@pytest.mark.parametrize("label", KNOWN[4])
+@pytest.mark.parametrize("told", KNOWN)
+@pytest.mark.parametrize(("asked", "predicted"), [(3, 0), (3, 1), (3, 2), (4, 0), (4, 1), (4, 2), (4, 3)])
+def test_a_label_is_right_or_wrong_whether_or_not_the_version_that_gets_it_knows_its_class(
+    asked: int, predicted: int, told: int, label: str, loaded: Loaded
+) -> None:
+    """Refused where they are not known, labels of a new class would make whoever learnt it look worse."""
+    one, other = (
+        desk(loaded, version=f"late-{number}", classes=KNOWN[number], task="multiclass")
+        for number in (asked, told)
+    )
+    token = issue(one, np.array([0.5]), np.array([predicted]), NOW)
+    accepted = other.accept(token, label, NOW)
+    counts = other._state.as_json(other._state.vector)
+    scores, right = counts["scores"][f"late-{asked}"], label == KNOWN[asked][predicted]
+    assert (sum(scores["positives"]), sum(scores["negatives"])) == (right, not right)
+    assert sum(map(sum, counts["confusion"].values())) == (asked == told and label in KNOWN[told])
+    warning = "late-3 knows no class called 'c'; unless that was predicted, it counts as wrong"
+    assert accepted == Accepted("matched", 1, "" if label in KNOWN[told] else warning)
+
+
+@pytest.mark.parametrize(
+    ("classes", "none"),
+    [(("cat", "dog", "owl"), [3, 0.5, True, "7", "", " ", "nan"]), ((0, 1, 2), ["cat", "1.x", "", "nan"])],
+)
+def test_what_is_no_class_at_all_is_refused(classes: object, none: list[object], loaded: Loaded) -> None:
+    here = desk(loaded, classes=classes, task="multiclass")
+    token = issue(here, np.array([0.5]), np.array([1]), NOW)
+    assert [outcome(here, token, label) for label in (*none, float("nan"))] == ["invalid"] * (len(none) + 1)
+    assert outcome(here, token, "cow" if "cat" in classes else 3) == "matched"
+
+
+def test_labels_of_a_large_batch_may_be_of_a_class_that_is_not_known(loaded: Loaded) -> None:
+    notes = Notes()
+    here = desk(loaded, classes=("a", "b", "c"), task="multiclass", log=notes)
+    accepted = here.accept(sign(LARGE, RING, BOUND), ["a"] * 99 + ["d"], NOW)
+    assert accepted == Accepted("logged", 100, "late-4 knows no class called 'd'")
+    assert notes.written == [("late-3", ["a"] * 99 + ["d"])]
 
 
 @pytest.mark.parametrize(

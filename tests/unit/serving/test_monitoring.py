@@ -62,11 +62,12 @@ class Server:
             assert answer.status_code == 200
             self.tokens.append(answer.headers.get("Noria-Feedback", ""))
 
-    async def label(self, token: str, labels: list[Any]) -> None:
+    async def label(self, token: str, labels: list[Any]) -> Any:
         async with self._client(App(self.models)) as client:
             body = {"token": token, "labels": labels}
             answer = await client.post("/v2/models/late/feedback", json=body)
             assert answer.status_code == 200, answer.text
+            return answer.json()
 
     async def scraped(self) -> str:
         async with self._client(CountersApp(self.models)) as client:

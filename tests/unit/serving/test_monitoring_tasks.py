@@ -40,6 +40,29 @@ async def labelled(server: Server, rows: np.ndarray, labels: list[Any]) -> None:
         await server.label(server.tokens[-1], [label])
 
 
+async def test_a_label_of_a_class_that_is_not_known_is_a_wrong_prediction_and_said(tmp_path: Path) -> None:
+    """Refused, a class that is new in the world would not show in the quality of a model that lacks it."""
+    truth = np.array(["cat", "dog", "eel"])[np.digitize(X[:, 0], [-0.5, 0.7])]
+    model = LogisticRegression().fit(X, truth)
+    save(model, X, truth, tmp_path)
+    server = Server(load(str(tmp_path)))
+    await labelled(server, X[:30], model.predict(X[:30]).tolist())
+    said = f"{VERSION} knows no class called 'fox'; unless that was predicted, it counts as wrong"
+    for row in X[30:40]:
+        await server.predict(row.reshape(1, -1))
+        answer = await server.label(server.tokens[-1], ["fox"])
+        assert answer == {"result": "matched", "rows": 1, "message": said}
+    document = windows.parse(await server.told("/counters"))
+    assert document is not None
+    joined = windows.joined(document.counts, VERSION, "accuracy")
+    assert isinstance(joined, Classes)
+    found = measure("accuracy", joined)
+    assert found is not None
+    assert (found.value, joined.samples, sum(joined.table)) == (0.75, 40, 30)
+    unknown = f'actual="other",model="late-model",predicted="predicted",version="{VERSION}"'
+    assert f"model_confusion_total{{{unknown}}} 10.0" in await server.scraped()
+
+
 async def test_several_classes_have_accuracy_and_f1_of_the_likeliest_one(tmp_path: Path) -> None:
     truth = np.array(["cat", "dog", "eel"])[np.digitize(X[:, 0] + RNG.normal(size=300), [-0.5, 0.7])]
     model = LogisticRegression().fit(X, truth)

@@ -43,7 +43,7 @@ async def accept(models: Models, call: Call, name: str, version: str | None) -> 
         body = {"error": str(refused), "reason": str(refused.refusal)}
         status, said, headers = document(STATUSES[refused.refusal], body)
         return status, said, [*headers, RETRY] if refused.refusal is Refusal.FULL else headers
-    return document(200, accepted._asdict())
+    return document(200, accepted.as_json())
 
 
 def _batch(service: Service, items: object) -> Answer:
@@ -55,7 +55,7 @@ def _batch(service: Service, items: object) -> Answer:
         fields = item if isinstance(item, dict) else {}
         try:
             accepted = service.desk.accept(fields.get("token"), fields.get("labels"), now)
-            results.append(accepted._asdict())
+            results.append(accepted.as_json())
         except Refused as refused:
             results.append({"result": str(refused.refusal), "error": str(refused)})
     matched = sum(1 for entry in results if entry["result"] == "matched")

@@ -71,7 +71,7 @@ LABELS: Final = _object(
 FEEDBACK: Final[Schema] = {"anyOf": [LABELS, _object("items", items=_list(ANY, maxItems=MAX_ITEMS))]}
 COUNTED: Final[Schema] = {
     "anyOf": [
-        _object("result", "rows", result=TEXT, rows=COUNT),
+        _object("result", "rows", result=TEXT, rows=COUNT, message=TEXT),
         _object("matched", "results", matched=COUNT, results=_list(_object("result", result=TEXT))),
     ]
 }
