@@ -27,6 +27,7 @@ from noria_operator.domain.triggers import Champion, Request, champion_of
 from noria_operator.domain.triggers_age import max_age
 from noria_operator.domain.triggers_aside import leads_aside
 from noria_operator.domain.triggers_combine import in_order
+from noria_operator.domain.triggers_copies import copies_itself
 from noria_operator.domain.triggers_counted import (
     Evidence,
     closes_at,
@@ -133,9 +134,10 @@ class _Question:
         if totals and champion and self._place and needs_reference(trigger, totals, champion):
             reference = await self.ctx.counts.reference(*self._place, version=champion.name)
         whole = totals is None or totals.whole
-        theirs, aside = self.seen.theirs, leads_aside(self.seen.deployment)
+        theirs, deployment = self.seen.theirs, self.seen.deployment
+        aside, copied = leads_aside(deployment), copies_itself(deployment)
         elsewhere = str(theirs["at"]) if theirs.get("result") in GOOD else ""
-        seen = Evidence(totals, reference, self._sharing, earlier, whole, self.seen.gap, aside, elsewhere)
+        seen = Evidence(totals, reference, earlier, whole, self.seen.gap, aside, copied, elsewhere)
         return counted(trigger, entry, champion=champion, evidence=seen, now=now, warmup=warmup)
 
     def _stays_open(
@@ -170,14 +172,6 @@ class _Question:
         if told.problem:
             self.problems.append(told.problem)
         return told.found
-
-    @cached_property
-    def _sharing(self) -> frozenset[str]:
-        """Versions that clients ask, by weight or by header: what others predict, of copies, was not for
-        them.
-        """
-        traffic = (self.seen.deployment or {}).get("status", {}).get("traffic", ())
-        return frozenset(one["version"] for one in traffic if one.get("weight") or one.get("match"))
 
     @cached_property
     def _place(self) -> Place | None:

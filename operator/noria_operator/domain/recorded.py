@@ -198,6 +198,9 @@ class Window:
     def median_delay(self) -> timedelta | None:
         return label_delay.median(self._delays)
 
+    def rows(self) -> int:
+        return sum(one.rows for one in map(self.predicted, self._vectors) if one)
+
     def labelled(self) -> int:
         return sum(self._delays)
 

@@ -199,8 +199,7 @@ class Rehearsal:
         if window is not None and begun is not None:
             spans = past_windows(trigger, window, self.champion, begun, now)
             earlier = [self.arrivals.between(*span) for span in spans]
-        reference, sharing = bins.reference if bins else None, frozenset(self.model.bins or ())
-        seen = Evidence(window, reference, sharing, earlier)
+        seen = Evidence(window, bins.reference if bins else None, earlier)
         warmup = self.training.spec.warmup
         return counted(trigger, entry, champion=self.champion, evidence=seen, now=now, warmup=warmup)
 

@@ -23,9 +23,9 @@ def leads_aside(deployment: Json | None) -> bool:
     return any(one.get("match") for one in (deployment or {}).get("status", {}).get("traffic", ()))
 
 
-def noted(entry: Json) -> Json:
-    """The entry of an open window of which requests are led aside now."""
-    return entry | {"state": (entry.get("state") or {}) | {ASIDE: True}}
+def noted(entry: Json, mark: str = ASIDE) -> Json:
+    """The entry of an open window of which requests are led aside now, or whatever else `mark` says."""
+    return entry | {"state": (entry.get("state") or {}) | {mark: True}}
 
 
 def led_aside(entry: Json) -> bool:

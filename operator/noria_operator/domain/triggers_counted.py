@@ -63,6 +63,9 @@ class Counts(Protocol):
     def median_delay(self) -> timedelta | None:
         """Half of the labels came within this time."""
 
+    def rows(self) -> int:
+        """Predicted rows of all versions."""
+
     def labelled(self) -> int:
         """Labelled rows of all versions."""
 
@@ -73,20 +76,20 @@ class Counts(Protocol):
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known now: counts of the open window up to now (None: there are none, or nobody tells them),
-    the frozen bins of the champion, where they were asked for (`needs_reference`), versions that answer
-    clients beside it, windows of earlier weeks (`past_windows`; None: nobody was asked, or remembers),
-    whether counts are of the whole window, not of its end alone, when nobody looked, whether a header leads
-    clients' requests past the champion now (`aside`), and when the newest run of other loops of the
-    deployment began, where it led to a version (`elsewhere`).
+    the frozen bins of the champion, where they were asked for (`needs_reference`), windows of earlier weeks
+    (`past_windows`; None: nobody was asked, or remembers), whether counts are of the whole window, not of its
+    end alone, when nobody looked, whether a header leads clients' requests past the champion now (`aside`),
+    whether a revision of its version gets copies now (`copied`), and when the newest run of other loops of
+    the deployment began, where it led to a version (`elsewhere`).
     """
 
     counts: Counts | None
     reference: Reference | None = None
-    sharing: frozenset[str] = frozenset()
     earlier: Sequence[Counts] | None = None
     whole: bool = True
     gap: Gap | None = None
     aside: bool = False
+    copied: bool = False
     elsewhere: str = ""
 
 
@@ -167,8 +170,9 @@ def counted(
     if monitoring.rule_of(trigger) is not None:
         traffic = _traffic(champion, evidence)
         return monitoring.watch(
-            trigger, entry, champion=champion, traffic=traffic, now=now, warmup=warmup, aside=evidence.aside
-        )
+            trigger, entry, champion=champion, traffic=traffic, now=now, warmup=warmup,
+            aside=evidence.aside, copied=evidence.copied,
+        )  # fmt: skip
     joined = evidence.counts.labelled() if evidence.counts else None
     return new_samples(trigger, entry, labels=joined, now=now, elsewhere=evidence.elsewhere)
 
@@ -216,14 +220,14 @@ def _traffic(champion: Champion | None, evidence: Evidence) -> Traffic | None:
     malformed = counts.number(f"malformed/{champion.name}")
     answered = counts.number(f"requests/{champion.name}/ok")
     rows, equal = (counts.number(f"duplicates/{champion.name}/{name}") for name in ("rows", "equal"))
-    predicted = [counts.predicted(version) for version in {champion.name, *evidence.sharing}]
+    predicted = counts.predicted(champion.name)
     return Traffic(
         counts.seen(champion.name),
         reference,
         groups=counts.groups(champion.name, reference.slices if reference else ()),
         task=counts.task(champion.name),
         asked=Asked(answered + malformed, malformed, rows, equal),
-        volume=sum(one.rows for one in predicted if one),
+        others=counts.rows() - (predicted.rows if predicted else 0),
         labels=counts.labelled(),
         earlier=None if evidence.earlier is None else [one.seen(champion.name) for one in evidence.earlier],
         whole=evidence.whole,

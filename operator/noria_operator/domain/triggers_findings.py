@@ -44,8 +44,8 @@ class Traffic:
     """By column of its slices."""
     task: str = ""
     asked: Asked = field(default_factory=Asked)
-    volume: int | None = None
-    """Rows that all versions predicted which clients ask; None: they ask the champion alone."""
+    others: int = 0
+    """Rows that other versions predicted: clients' own, and copies."""
     labels: int = 0
     """Joined with predictions of any version."""
     earlier: Sequence[Week] | None = None
@@ -57,11 +57,6 @@ class Traffic:
     def rows(self) -> int:
         """Rows that the champion predicted."""
         return self.seen[PREDICTION].rows if PREDICTION in self.seen else 0
-
-    @property
-    def arrived(self) -> int:
-        """Rows that any version predicted."""
-        return self.rows if self.volume is None else self.volume
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@ none.
 
 Comes in: one trigger, its entry in status, the champion, and what its pods counted since the open window
 began. Goes out: the new entry, and whether it asks for a run or blocks the others. Invariants: an open
-window changes nothing in status but the mark of requests led aside; a window, its marks and its findings
-belong to one version and one wording of the rule, so a new champion and an edited rule start anew; a finding
-stands until a later window takes it back or a run answers it.
+window changes nothing in status but the mark of requests led aside, or copied; a window, its marks and its
+findings belong to one version and one wording of the rule, so a new champion and an edited rule start anew; a
+finding stands until a later window takes it back or a run answers it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from noria_operator.domain.drift.flow import Came
 from noria_operator.domain.schedule import zone_named
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, answered_by, opened_at, window_key
-from noria_operator.domain.triggers_aside import noted
+from noria_operator.domain.triggers_aside import ASIDE, noted
+from noria_operator.domain.triggers_copies import COPIED, sure_rows
 from noria_operator.domain.triggers_fairness import can_be_judged, fairness
 from noria_operator.domain.triggers_findings import FOUND, Closed, Traffic, drift
 from noria_operator.domain.triggers_quality import data_quality, flow_policy
@@ -48,10 +49,12 @@ def watch(
     now: datetime,
     warmup: timedelta = timedelta(),
     aside: bool = False,
+    copied: bool = False,
 ) -> Request:
     """Judge a closed window; leave an open one alone. A new champion's first one begins after `warmup`.
-    `aside`: a header leads requests past the champion now, which a comparison of distributions notes. Raises
-    `ScheduleError` for a time zone that is not known.
+    `aside`: a header leads requests past the champion now, which a comparison of distributions notes;
+    `copied`: a revision of its version gets copies now, which a count of rows notes. Raises `ScheduleError`
+    for a time zone that is not known.
     """
     zone = zone_named(trigger.time_zone)
     if champion is None:
@@ -61,8 +64,8 @@ def watch(
     if begun is None:
         return _request(trigger, _opened(trigger, entry, champion, now + warmup))
     rule = _rule(trigger)
-    aside = aside and isinstance(rule, Drift) and now >= begun
-    entry = noted(entry) if aside else entry
+    mark = _mark(rule, aside=aside, copied=copied) if now >= begun else ""
+    entry = noted(entry, mark) if mark else entry
     over = now >= begun + rule.window
     if traffic is None or not over or not _enough(rule, traffic):
         return _request(trigger, entry, due=None if over else begun + rule.window)
@@ -73,13 +76,23 @@ def watch(
         return _request(trigger, _said(trigger, entry, "Wait", "NoReference", text))
     # An earlier release wrote another digest, which a later one may not know any more.
     entry = entry | {"state": entry["state"] | {"rule": rule.wording}}
-    came = Came(begun, moment(stamp(now)), traffic.arrived, traffic.labels, traffic.whole)
+    came = Came(
+        *(begun, moment(stamp(now)), traffic.rows + traffic.others, traffic.labels, traffic.whole),
+        sure_rows(entry, traffic.rows, traffic.others),
+    )
     closed = Closed(entry, traffic, traffic.reference, came, zone)
     times = {"windowStartedAt": stamp(now), "windowEndedAt": stamp(now)}
     figures = {"windowLength": format_duration(closed.length), "samples": traffic.rows}
     found = _found(rule, closed)
     said = {name: value for name, value in (entry | times | figures | found).items() if value is not None}
-    return _request(trigger, noted(said) if aside else said)
+    return _request(trigger, noted(said, mark) if mark else said)
+
+
+def _mark(rule: Rule, *, aside: bool, copied: bool) -> str:
+    """What the rule has to know of a window when it is judged; empty: nothing."""
+    if isinstance(rule, Drift):
+        return ASIDE if aside else ""
+    return COPIED if copied and isinstance(rule, DataQuality) else ""
 
 
 def _request(trigger: TriggerSpec, entry: Json, due: datetime | None = None) -> Request:

@@ -17,6 +17,7 @@ from noria_operator.domain.drift import dirt, flow
 from noria_operator.domain.drift.columns import PREDICTION
 from noria_operator.domain.drift.dirt import LABEL, Check, Dirt, DirtPolicy, Violation
 from noria_operator.domain.drift.flow import Flow, FlowPolicy
+from noria_operator.domain.triggers_copies import COPIED
 from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN, Closed, again, number, said, unknown
 
 Json = dict[str, Any]
@@ -64,7 +65,8 @@ def data_quality(rule: DataQuality, closed: Closed) -> Json:
         asked, columns, traffic.seen, traffic.rows, closed.length, asked=traffic.asked, beside=beside
     )
     # What is no longer asked for is forgotten: it would be old when it is asked for again.
-    state = {name: value for name, value in closed.entry["state"].items() if name not in flow.KEPT}
+    past = (*flow.KEPT, COPIED)
+    state = {name: value for name, value in closed.entry["state"].items() if name not in past}
     came = flow.judge(coming, closed.came, flow.parse(closed.entry["state"], coming.zone), found.z)
     violations = (*came.violations, *found.violations)
     worst = violations[0] if violations else None
@@ -75,7 +77,7 @@ def data_quality(rule: DataQuality, closed: Closed) -> Json:
         "columns": [_violation(one) for one in violations[:SHOWN]],
         "state": state | flow.as_json(coming, came.memory),
     }
-    text = _in_words(violations, found, closed.came.rows) + _usual_in_words(coming, came)
+    text = _in_words(violations, found, traffic.rows) + _usual_in_words(coming, came)
     if not violations:
         return said(figures | {"streak": 0}, "No", "Clean", text)
     return again(figures, closed, rule.for_, "Violated", text)

@@ -76,6 +76,10 @@ class Totals:
         """What pods of `version` predicted, in its frozen bins; None where none did."""
         return windows.predicted(self.counts, version)
 
+    def rows(self) -> int:
+        """Predicted rows, of all versions."""
+        return windows.rows(self.counts)
+
     def labelled(self) -> int:
         """Labelled rows, of all versions."""
         return windows.labelled(self.counts)

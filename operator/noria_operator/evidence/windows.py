@@ -181,6 +181,12 @@ def predicted(counts: Vector, version: str) -> Seen | None:
     return _seen(counts, place) if f"{place}/bins" in counts else None
 
 
+def rows(counts: Vector) -> int:
+    """Predicted rows of all versions."""
+    versions = {place.split("/")[1] for place in below(counts, "prediction/")}
+    return sum(one.rows for version in versions if (one := predicted(counts, version)))
+
+
 def _seen(counts: Vector, place: str) -> Seen:
     return Seen(counts[f"{place}/bins"], *(sum(counts.get(f"{place}/{name}", ())) for name in BESIDE))
 

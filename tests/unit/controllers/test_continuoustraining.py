@@ -391,21 +391,43 @@ async def test_labels_that_stopped_are_found_across_restarts_and_a_new_champion(
     assert api.objects[KEY]["status"]["triggers"][0]["reason"] == "Clean"
 
 
-async def test_copies_of_requests_are_no_volume_and_those_of_a_canary_are() -> None:
-    rows = {f"prediction/flights-{number}/bins": (500, 500) for number in (1, 2, 3)}
-    header: Json = {"match": [{"name": "tester", "value": "yes"}]}
-    plain: Json = {}
-    for weight, more, found in ((0, plain, "Clean"), (10, plain, "Violated"), (0, header, "Violated")):
-        api = world(triggers=[{"name": "flow", "dataQuality": {"window": "1h", "maxRows": 1500}}])
+@pytest.mark.parametrize(
+    ("weights", "bound"),
+    [((100, 0), {"minRows": 2000}), ((99, 1), {"maxRows": 1500})],
+    ids=["rolled back", "after copies"],
+)
+async def test_rows_of_a_challenger_are_clients_or_copies_whatever_its_weight_is_at_the_end(
+    weights: tuple[int, int], bound: Json
+) -> None:
+    served = deployment(1)
+    served["status"]["traffic"] = [
+        {"version": f"flights-{number}", "weight": weight} for number, weight in enumerate(weights, 1)
+    ]
+    api = world(triggers=[{"name": "flow", "dataQuality": {"window": "1h", **bound}}])
+    api.put(MODELDEPLOYMENT, served)
+    await seen(api, None, counted("delay", 0))
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["reason"], entry["samples"]) == ("Clean", 1000)
+
+
+@pytest.mark.parametrize(("version", "found"), [("flights-1", "Clean"), ("flights-2", "Violated")])
+async def test_copies_for_another_configuration_of_the_version_are_no_volume(
+    version: str, found: str
+) -> None:
+    """Noted while the window is open, also where the rollout is over before the window is."""
+    api = world(triggers=[{"name": "flow", "dataQuality": {"window": "2h", "maxRows": 600}}])
+    await seen(api, None)
+    for mirror in (100, None):
         served = deployment(1)
         served["status"]["traffic"] = [
-            {"version": "flights-1", "weight": 100 - weight},
-            {"version": "flights-2", "weight": weight, "mirror": 100 - weight} | more,
+            {"version": "flights-1", "weight": 100},
+            {"version": version, "weight": 0, **({"mirror": mirror} if mirror else {})},
         ]
         api.put(MODELDEPLOYMENT, served)
-        await seen(api, None, Totals({**counted("delay", 0).counts, **rows}))
-        (entry,) = api.objects[KEY]["status"]["triggers"]
-        assert (entry["reason"], entry["samples"]) == (found, 1000)
+        await seen(api, None)
+    mine = {place: rows for place, rows in counted("delay", 0).counts.items() if "flights-1" in place}
+    await seen(api, Totals(mine))
+    assert api.objects[KEY]["status"]["triggers"][0]["reason"] == found
 
 
 async def test_counts_of_another_version_are_no_drift_of_the_champion() -> None:

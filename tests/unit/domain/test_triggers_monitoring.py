@@ -269,8 +269,7 @@ def test_a_wave_of_requests_that_are_refused_is_broken_data_though_no_row_was_pr
     assert entry["reason"] == "WindowOpen", "drift waits for rows"
 
 
-@pytest.mark.parametrize("canary", [{}, {"traffic": True}])
-def test_requests_that_a_challenger_alone_refuses_are_no_broken_data(canary: Json) -> None:
+def test_requests_that_a_challenger_alone_refuses_are_no_broken_data() -> None:
     """A model with one more input answers each copy, or each request of its share, with 400."""
     servers = {"flights-1": {"ok": 1000, "client_error": 0}, "flights-2": {"ok": 0, "client_error": 1000}}
     rows = {name: {"bins": [200] * 10, "missing": 0, "unseen": 0, "low": 0, "high": 0} for name in NAMES}
@@ -286,12 +285,11 @@ def test_requests_that_a_challenger_alone_refuses_are_no_broken_data(canary: Jso
         )  # fmt: skip
         assert document
         window.take(document)
-    sharing = frozenset(servers) if canary else frozenset({"flights-1"})
     opened = watch(quality(), {}, champion=FIRST, traffic=None, now=NOW).entry
     for champion, reason in ((FIRST, "Clean"), (SECOND, "Violated")):
         found = counted(
             quality(), opened | {"version": champion.name}, champion=champion, now=NOW + HOUR,
-            evidence=Evidence(Totals(window.total()), REFERENCE, sharing),
+            evidence=Evidence(Totals(window.total()), REFERENCE),
         )  # fmt: skip
         assert found.entry["reason"] == reason
 
@@ -376,6 +374,10 @@ def test_a_time_zone_that_is_not_known_is_an_error_of_the_spec() -> None:
 # -- rows and labels that do not come --------------------------------------------------------------------
 
 
+def predicting(rows: int) -> dict[str, Seen]:
+    return calm() | {PREDICTION: Seen((rows,) + (0,) * 9)}
+
+
 def flowing(
     trigger: TriggerSpec, *each: tuple[int, int], champion: Champion = FIRST, entry: Json | None = None
 ) -> Request:
@@ -385,7 +387,7 @@ def flowing(
         begin = datetime.fromisoformat(entry["windowStartedAt"])
     found = watch(trigger, entry or {}, champion=champion, traffic=None, now=begin)
     for hour, (rows, labels) in enumerate(each, 1):
-        traffic = Traffic(calm(), REFERENCE, volume=rows, labels=labels)
+        traffic = Traffic(predicting(rows), REFERENCE, labels=labels)
         found = watch(trigger, found.entry, champion=champion, traffic=traffic, now=begin + hour * HOUR)
         TriggerStatus.model_validate(found.entry)
     return found
@@ -436,7 +438,7 @@ def test_what_an_earlier_release_found_stands(trigger: TriggerSpec, before: str)
 
 def test_windows_close_without_rows_where_their_coming_is_checked() -> None:
     for rule in (quality(maxAge="2h"), quality(maxLabelAge="2h"), quality(maxVolumeChange="0.5")):
-        empty = Traffic({}, REFERENCE, volume=0)
+        empty = Traffic({}, REFERENCE)
         opened = watch(rule, {}, champion=FIRST, traffic=None, now=NOW).entry
         closed = watch(rule, opened, champion=FIRST, traffic=empty, now=NOW + HOUR).entry
         assert closed["reason"] == "Clean"
@@ -457,6 +459,43 @@ def test_what_is_usual_outlives_versions_and_another_wording_of_the_rule() -> No
     assert (fresh["reason"], set(fresh["state"])) == ("Clean", {"rule"}), "nor is it kept to become old"
 
 
-def test_rows_for_every_version_count_as_volume_and_the_champions_as_samples() -> None:
-    found = flowing(quality(maxRows=3000), (4000, 0)).entry
-    assert (found["reason"], found["samples"]) == ("Violated", 2000)
+def test_rows_of_every_version_are_enough_and_those_of_the_champion_too_many() -> None:
+    """Whether a challenger's were clients' or copies, nobody counts."""
+    for rule, others, reason in (
+        (quality(minRows=3000), 500, "Violated"),
+        (quality(minRows=3000), 1000, "Clean"),
+        (quality(maxRows=3000), 2000, "Clean"),
+        (quality(maxRows=1999), 2000, "Violated"),
+    ):
+        opened = watch(rule, {}, champion=FIRST, traffic=None, now=NOW).entry
+        traffic = Traffic(calm(), REFERENCE, others=others)
+        found = watch(rule, opened, champion=FIRST, traffic=traffic, now=NOW + HOUR).entry
+        assert (found["reason"], found["samples"]) == (reason, 2000)
+        assert "2000 rows" in found["message"], "columns are the champion's"
+
+
+def test_a_window_in_which_another_version_predicted_says_nothing_of_what_is_usual() -> None:
+    rule = quality(maxVolumeChange="0.5")
+    opened = watch(rule, {}, champion=FIRST, traffic=None, now=NOW).entry
+    for others, learned in ((0, 2000), (1, 0)):
+        traffic = Traffic(calm(), REFERENCE, others=others)
+        found = watch(rule, opened, champion=FIRST, traffic=traffic, now=NOW + HOUR).entry
+        assert (found["reason"], found["state"]["hour"][1]) == ("Clean", learned)
+
+
+def test_half_of_the_rows_of_a_version_that_got_copies_of_its_own_are_surely_clients() -> None:
+    """Another configuration of the champion's version is tried with `mirror`: one name, one count."""
+    for most, reason in ((1000, "Clean"), (999, "Violated")):
+        rule = quality(maxRows=most, maxVolumeChange="0.5")
+        entry = watch(rule, {}, champion=FIRST, traffic=None, now=NOW).entry
+        assert entry["state"].keys() == {"rule"}
+        entry = watch(rule, entry, champion=FIRST, traffic=None, now=NOW + HOUR / 2, copied=True).entry
+        traffic = Traffic(calm(), REFERENCE)
+        entry = watch(rule, entry, champion=FIRST, traffic=traffic, now=NOW + HOUR).entry
+        assert (entry["reason"], entry["state"]["hour"][1]) == (reason, 0)
+        entry = watch(rule, entry, champion=FIRST, traffic=traffic, now=NOW + 2 * HOUR, copied=True).entry
+        assert (entry["reason"], entry["state"]["hour"][1]) == (reason, 0)
+        entry = watch(rule, entry, champion=FIRST, traffic=traffic, now=NOW + 3 * HOUR).entry
+        assert entry["reason"] == reason, "the window began while copies were made"
+        entry = watch(rule, entry, champion=FIRST, traffic=traffic, now=NOW + 4 * HOUR).entry
+        assert (entry["reason"], "copied" in entry["state"]) == ("Violated", False)

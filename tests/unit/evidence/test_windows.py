@@ -69,6 +69,16 @@ def test_predictions_of_a_version_are_added_up_in_the_bins_that_its_pods_share()
     assert outputs(add([total, strange.counts]), "m-1") is None, "bins of one version differ: no sum is right"
 
 
+def test_rows_of_all_versions_are_those_in_no_bin_too() -> None:
+    window = Window(since=50)
+    for version, counts in (("m-1", {"bins": [5, 6], "missing": 2, "low": 3}), ("m-2", {"bins": [7]})):
+        parsed = parse(body(version, version=version, prediction=counts))
+        assert parsed is not None
+        window.take(parsed)
+    assert windows.rows(window.total()) == 5 + 6 + 2 + 7
+    assert windows.rows({}) == 0
+
+
 def test_what_is_no_document_is_none() -> None:
     broken: list[Any] = [
         None,

@@ -97,7 +97,7 @@ async def test_a_classifiers_rows_are_counted_alike_whatever_they_hold(
         lambda it: it.joined(VERSION),
         lambda it: it.groups(VERSION, split),
         lambda it: it.slice_labels(VERSION, split),
-        lambda it: (it.task(VERSION), it.median_delay(), it.labelled()),
+        lambda it: (it.task(VERSION), it.median_delay(), it.rows(), it.labelled()),
     ):
         assert told(ours) == told(theirs)
     assert [one.rows for one in ours.groups(VERSION, split)["carrier"]] != [0] * 5

@@ -4,7 +4,8 @@ Comes in: what came in a window that closed, and what is remembered of those bef
 what to remember. Invariants: what is remembered is bounded (an hour of the week each, 168 of them) and of no
 version, so that a new champion changes nothing; an hour is never its own history; a window that closed late
 (the operator was away, or a clock was set) says nothing of volume, nor does one whose beginning nobody
-remembers, and that may have brought rows and labels.
+remembers, and that may have brought rows and labels; where copies may be among the rows of one, they are too
+few by all of them, too many by those that are sure, and none of what is usual.
 
 Rows an hour are compared as rates of Poisson counts, by the share that the window has of its own rows and
 those remembered (Przyborowski and Wilenski 1940), at Wilson's bound. Traffic scatters more than Poisson's:
@@ -52,7 +53,7 @@ class FlowPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """Rows of a window and labels that were joined in it."""
+    """Rows of a window, copies among them, and labels that were joined in it."""
 
     begun: datetime
     ended: datetime
@@ -60,6 +61,13 @@ class Came:
     labels: int
     whole: bool = True
     """Whether that is all; else more may have come before what is remembered."""
+    sure: int | None = None
+    """Rows that clients surely sent; None: all of them."""
+
+    @property
+    def least(self) -> int:
+        """No fewer rows came from clients."""
+        return self.rows if self.sure is None else self.sure
 
     @property
     def length(self) -> timedelta:
@@ -120,6 +128,8 @@ def judge(policy: FlowPolicy, came: Came, memory: Memory, z: float) -> Flow:
     if usual is not None and (strange := _change(policy, came, before, usual, z)):
         found.insert(0, strange)
         rows = strange.tolerated  # one strange week must not make the next one strange
+    if came.sure is not None:
+        return Flow(tuple(found), memory, usual)
     return Flow(
         tuple(found), replace(memory, open=memory.open + Hour(rows, came.length.total_seconds())), usual
     )
@@ -130,9 +140,9 @@ def _rows(policy: FlowPolicy, came: Came) -> Iterator[Violation]:
     least, most = float(policy.min_rows), policy.max_rows
     if came.rows < least:
         yield _volume(came.rows, least)
-    fit = came.rows * min(1.0, policy.window / came.length)
+    fit = came.least * min(1.0, policy.window / came.length)
     if most is not None and fit > most:
-        yield _volume(came.rows, float(most))
+        yield _volume(came.least, float(most))
 
 
 def _change(policy: FlowPolicy, came: Came, before: Hour, usual: float, z: float) -> Violation | None:
@@ -141,11 +151,12 @@ def _change(policy: FlowPolicy, came: Came, before: Hour, usual: float, z: float
     """
     assert policy.max_change is not None
     kept = 1 - policy.max_change
-    low, high = wilson(came.rows, round(came.rows + before.rows), z)
+    _, high = wilson(came.rows, round(came.rows + before.rows), z)
     if usual >= policy.min_samples and high < _share(kept * usual, before.rows):
         return _volume(came.rows, kept * usual)
     most = max(usual, policy.min_samples) / kept
-    return _volume(came.rows, most) if came.rows > most and low > _share(most, before.rows) else None
+    low, _ = wilson(came.least, round(came.least + before.rows), z)
+    return _volume(came.least, most) if came.least > most and low > _share(most, before.rows) else None
 
 
 def _share(rows: float, others: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from statistics import NormalDist
 from zoneinfo import ZoneInfo
@@ -83,6 +84,27 @@ def test_what_came_before_anybody_remembers_is_not_taken_for_nothing() -> None:
     assert (checks(found), found.usual) == ([], None)
     assert (found.memory.row, found.memory.label) == (end.ended, end.ended)
     assert (found.memory.open, found.memory.hours) == (known.open, known.hours)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sure", "found"),
+    [(5001, 5000, False), (9000, 1000, False), (9000, 5001, True), (999, 0, True), (1000, 0, False)],
+)
+def test_of_rows_that_may_be_copies_only_what_is_sure_is_too_much_and_only_all_of_them_too_few(
+    rows: int, sure: int, found: bool
+) -> None:
+    policy = FlowPolicy(window=HOUR, min_rows=1000, max_rows=5000)
+    said = judge(policy, replace(came(rows), sure=sure), Memory(), Z)
+    assert checks(said) == [("", Check.VOLUME)] * found
+
+
+def test_a_window_of_which_some_rows_may_be_copies_is_compared_with_what_is_usual_and_is_none_of_it() -> None:
+    for rows, sure, found in ((1500, 500, 0), (8000, 1500, 0), (700, 100, 1), (9000, 8000, 1)):
+        known = weeks(2000).memory
+        said = judge(CHANGE, replace(came(rows, at=MONDAY + WEEK), sure=sure), known, Z)
+        assert (said.usual, checks(said)) == (2000, [("", Check.VOLUME)] * found), rows
+        after = judge(CHANGE, came(500, at=MONDAY + WEEK + HOUR), said.memory, Z).memory
+        assert judge(CHANGE, came(2000, at=MONDAY + 2 * WEEK), after, Z).usual == 2000
 
 
 def test_rows_are_compared_with_the_same_hour_of_earlier_weeks() -> None:
