@@ -190,7 +190,8 @@ def _own(ctx: Context, owner: Json, state: State, *, copies: bool = True) -> Jso
     copied = [(share.target.name, share.mirror) for share in state.traffic if share.mirror and copies]
     matched = {share.target.name: share.match for share in state.traffic if share.match}
     shares, probe = _shares(state), gateway_proxies.probe_of(ctx, owner)
-    route = httproute.own_route(owner, shares, copied=copied, matched=matched)
+    number = names.version_number(state.stable.version) if state.stable else 0
+    route = httproute.own_route(owner, shares, copied=copied, matched=matched, number=number)
     if probe is None:
         return route
     return httproute_probe.probed(route, uid=owner["metadata"]["uid"], version=state.traffic_version)

@@ -3,7 +3,7 @@
 Comes in: a ModelDeployment, its weights, an HTTPRoute as the API server has it. Goes out: a body to apply, or
 the rules to write, and what the route's status says of it. Invariants: a weight of 0 is written as 0; the
 weights of a rule are never all 0; in a rule, each version stands once; whatever does not name a Service of
-the deployment is left as it is.
+the deployment is left as it is; of feedback, which any pod counts, nothing is copied.
 """
 
 from __future__ import annotations
@@ -50,12 +50,14 @@ def own_route(
     *,
     copied: Shares = (),
     matched: Mapping[str, Headers] = NOBODY,
+    number: int = 0,
 ) -> Json:
     """The HTTPRoute of a ModelDeployment that names a Gateway.
 
     With `spec.hosts` everything there is its own; without any, the inference paths of its name, at whatever
     host the Gateway has. Each of `copied` gets copies of so many percent of the requests that are divided by
-    weight; `matched` are the revisions that requests with all of some headers go to.
+    weight, but feedback; `matched` are the revisions that requests with all of some headers go to. Paths may
+    name the champion by its `number`, if it has one.
     """
     meta, spec = deployment["metadata"], deployment["spec"]
     # The namespace is always said: Contour 1.33 takes a parent without one for any Gateway of that name.
@@ -66,10 +68,11 @@ def own_route(
     hosts = spec.get("hosts") or []
     paths = ["/"] if hosts else [f"/v2/models/{meta['name']}", f"/v1/models/{meta['name']}"]
     matches = [{"path": {"type": "PathPrefix", "value": path}} for path in paths]
+    feedback = _feedback(deployment, number) if copied else []
     timeouts = {"request": spec["router"].get("timeout", DEFAULT_TIMEOUT)}
     rules = [
         {
-            "matches": [{**match, "headers": _exactly(headers)} for match in matches],
+            "matches": [{**match, "headers": _exactly(headers)} for match in (*matches, *feedback)],
             "backendRefs": [_backend(name, HUNDRED)],
             "timeouts": timeouts,
         }
@@ -81,6 +84,7 @@ def own_route(
         "timeouts": timeouts,
     }
     if copied:
+        rules.append({**divided, "matches": feedback})
         divided["filters"] = [
             {"type": "RequestMirror", "requestMirror": _copies(name, percent)} for name, percent in copied
         ]
@@ -167,6 +171,15 @@ def written_at(obj: Json, manager: str) -> datetime | None:
         if one.get("manager") == manager and one.get("time") and not one.get("subresource")
     ]
     return max(times, default=None)
+
+
+def _feedback(deployment: Json, number: int) -> list[Json]:
+    """The paths that Noria's server takes labels at, which go before their beginnings in any order."""
+    name, hosts = deployment["metadata"]["name"], deployment["spec"].get("hosts")
+    called = dict.fromkeys((name, deployment["spec"]["model"]) if hosts else (name,))
+    versions = ("", f"/versions/{number}") if number else ("",)
+    paths = [f"/v2/models/{model}{version}/feedback" for model in called for version in versions]
+    return [{"path": {"type": "Exact", "value": path}} for path in paths]
 
 
 def _backend(name: str, weight: int) -> Json:

@@ -72,10 +72,13 @@ async def test_copies_and_headers_of_a_step_are_in_the_route(tmp_path: Path) -> 
         approve(world.api, number)
         await world.settle()
     one, two = world.names()
-    first, second = world.route()["spec"]["rules"]
+    first, labels, last = world.route()["spec"]["rules"]
     assert [each["name"] for each in first["backendRefs"]] == [two]
-    assert second["filters"][0]["requestMirror"]["backendRef"]["name"] == two
-    assert world.backends()[1] == [(one, 100), (two, 0)]
+    assert last["filters"][0]["requestMirror"]["backendRef"]["name"] == two
+    assert world.backends()[1:] == [[(one, 100), (two, 0)]] * 2
+    paths = [each["path"]["value"] for each in labels["matches"]]
+    assert paths == [f"/v2/models/{NAME}/feedback", f"/v2/models/{NAME}/versions/1/feedback"]
+    assert "filters" not in labels
     assert world.status["traffic"][1]["assumed"]
 
 
@@ -97,7 +100,7 @@ async def test_a_part_of_the_requests_is_copied_where_the_class_of_the_gateway_s
     tmp_path: Path, feature: Json | str
 ) -> None:
     world = await at_a_step_with_copies(tmp_path, {"name": "HTTPRoute"}, feature)
-    (copies,) = world.route()["spec"]["rules"][0]["filters"]
+    (copies,) = world.route()["spec"]["rules"][-1]["filters"]
     assert copies["requestMirror"]["percent"] == 30
     assert copies["requestMirror"]["backendRef"]["name"] == world.names()[1]
     assert all(one["assumed"] for one in world.status["traffic"])
@@ -115,7 +118,7 @@ async def test_a_class_that_says_nothing_of_itself_may_be_annotated_with_what_it
     assert f"annotate the class with {SUPPORTED_FEATURES_ANNOTATION}: {PART_OF_COPIES}" in stalled[2]
     gateway_class(world, annotations={SUPPORTED_FEATURES_ANNOTATION: said})
     await world.settle()
-    assert world.route()["spec"]["rules"][0]["filters"][0]["requestMirror"]["percent"] == 30
+    assert world.route()["spec"]["rules"][-1]["filters"][0]["requestMirror"]["percent"] == 30
     assert world.condition("Stalled")[0] == "False"
 
 
@@ -158,7 +161,7 @@ async def test_nothing_is_copied_where_a_part_is_asked_of_a_gateway_that_may_cop
     assert (await world.once() or timedelta.max) <= timedelta(minutes=1), "the class may say so any time"
     gateway_class(world, {"name": PART_OF_COPIES})
     await world.settle()
-    assert world.route()["spec"]["rules"][0]["filters"][0]["requestMirror"]["percent"] == 30
+    assert world.route()["spec"]["rules"][-1]["filters"][0]["requestMirror"]["percent"] == 30
     assert world.condition("Stalled")[0] == "False"
     assert all(one["assumed"] for one in world.status["traffic"])
 
@@ -169,12 +172,12 @@ async def test_an_api_server_that_does_not_answer_ends_no_copies_and_holds_no_ab
     world = await at_a_step_with_copies(tmp_path, {"name": PART_OF_COPIES})
     no_answer_about_classes(world, monkeypatch)
     await world.settle(passes=3)
-    assert world.route()["spec"]["rules"][0]["filters"], "nothing is taken away"
+    assert world.route()["spec"]["rules"][-1]["filters"], "nothing is taken away"
     assert all(one["assumed"] for one in world.status["traffic"])
     say(world.api, "abort", "now")
     await world.settle()
     assert world.status["phase"] == "RolledBack"
-    assert "filters" not in world.route()["spec"]["rules"][0]
+    assert all("filters" not in rule for rule in world.route()["spec"]["rules"])
 
 
 async def test_a_pass_asks_once_what_the_class_of_the_gateway_can_do(
@@ -190,7 +193,7 @@ async def test_a_pass_asks_once_what_the_class_of_the_gateway_can_do(
     monkeypatch.setattr(world.api, "get", answers)
     await world.once()
     assert [kind for kind in asked if kind != HTTPROUTE] == [GATEWAY_KIND, GATEWAYCLASS]
-    assert world.route()["spec"]["rules"][0]["filters"]
+    assert world.route()["spec"]["rules"][-1]["filters"]
 
 
 async def test_an_abort_of_copies_that_nobody_makes_is_not_held_up(tmp_path: Path) -> None:

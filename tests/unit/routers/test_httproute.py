@@ -26,7 +26,8 @@ NOW = [("flights-1", 90), ("flights-2", 10)]
 def deployment(**spec: Any) -> Json:
     gateway = {"name": "public", "namespace": "infra", "sectionName": "https"}
     router = {"type": "Gateway", "gateway": gateway}
-    return {"metadata": {"name": "flights", "namespace": "prod"}, "spec": {"router": router, **spec}}
+    meta = {"name": "flights", "namespace": "prod"}
+    return {"metadata": meta, "spec": {"model": "delay", "router": router, **spec}}
 
 
 def route(*rules: Json, **more: Any) -> Json:
@@ -70,18 +71,37 @@ def test_without_hosts_it_is_found_by_its_name_in_the_path() -> None:
 
 def test_requests_with_headers_come_first_and_copies_are_made_of_the_others() -> None:
     matched = {"flights-2": (("x-canary", "always"), ("x-team", "a"))}
-    first, second = own_route(deployment(), NOW, copied=[("flights-2", 100)], matched=matched)["spec"][
-        "rules"
-    ]
+    spec = own_route(deployment(), NOW, copied=[("flights-2", 100)], matched=matched)["spec"]
+    first, labels, last = spec["rules"]
     assert backends([first]) == [[("flights-2", 100)]]
-    assert [[one["name"] for one in match["headers"]] for match in first["matches"]] == [
-        ["x-canary", "x-team"]
-    ] * 2
-    assert "filters" not in first
-    assert backends([second]) == [NOW]
-    (copy_,) = second["filters"]
+    asked = [(one["path"]["value"], [each["name"] for each in one["headers"]]) for one in first["matches"]]
+    paths = ["/v2/models/flights", "/v1/models/flights", "/v2/models/flights/feedback"]
+    assert asked == [(path, ["x-canary", "x-team"]) for path in paths]
+    assert all("filters" not in rule for rule in (first, labels))
+    assert backends([last]) == [NOW]
+    (copy_,) = last["filters"]
     assert copy_["requestMirror"]["backendRef"]["name"] == "flights-2"
     assert "percent" not in copy_["requestMirror"], "older versions of the Gateway API do not know it"
+
+
+@pytest.mark.parametrize(
+    ("spec", "number", "paths"),
+    [
+        ({}, 0, ["flights/feedback"]),
+        ({}, 3, ["flights/feedback", "flights/versions/3/feedback"]),
+        ({"hosts": ["a.example"]}, 0, ["flights/feedback", "delay/feedback"]),
+        ({"hosts": ["a.example"], "model": "flights"}, 0, ["flights/feedback"]),
+    ],
+)
+def test_feedback_is_not_copied_by_any_of_its_paths(spec: Json, number: int, paths: list[str]) -> None:
+    """Every pod has the keys, so that a label that meets two of them would count twice."""
+    asked = deployment(**spec)
+    labels, divided = own_route(asked, NOW, copied=[("flights-2", 100)], number=number)["spec"]["rules"]
+    assert [one["path"] for one in labels["matches"]] == [
+        {"type": "Exact", "value": f"/v2/models/{path}"} for path in paths
+    ]
+    assert {**divided, "matches": labels["matches"]} == {**labels, "filters": divided["filters"]}
+    assert len(own_route(asked, NOW, number=number)["spec"]["rules"]) == 1, "where nothing is copied"
 
 
 @pytest.mark.parametrize(
