@@ -70,7 +70,8 @@ class Routing(Protocol):
         """What routers act on; None when one of them cannot be read, empty when there is none."""
 
     async def counts(self, ctx: Context, obj: Json, arms: Collection[Revision]) -> Counters | None:
-        """Requests and errors of each of `arms`; None when nobody could be read."""
+        """Requests and errors of each of `arms`; None when nobody could be read, or nobody of an arm that
+        serves."""
 
     async def timings(self, ctx: Context, obj: Json, arms: Collection[Revision]) -> Timings | None:
         """Latencies of each of `arms`; None when nobody could be read, or nobody measures them."""
@@ -104,14 +105,18 @@ async def untold(_: Context, __: Json, ___: Collection[Revision]) -> None:
 
 
 async def server_counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> Counters | None:
-    """Counts of the model servers themselves, for routers that tell none.
+    """Counts of the model servers themselves, for routers that tell none; None where no server of an arm that
+    serves could be read, since nothing can be compared with what the other one counts.
 
     A pod that answers nobody counts nothing: that one is seen by its readiness alone.
     """
     found: dict[str, dict[str, Counts]] = {}
     for arm in arms:
-        for uid, counted in (await ctx.servers.answered(pods_of(ctx, obj, arm))).items():
-            found[uid] = {arm.name: counted}
+        pods = pods_of(ctx, obj, arm)
+        told = await ctx.servers.answered(pods)
+        if any(map(counts_ready, pods)) and not told:
+            return None
+        found |= {uid: {arm.name: counted} for uid, counted in told.items()}
     return found or None
 
 

@@ -7,7 +7,7 @@ gateway takes every route that it is given, at once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -98,17 +98,17 @@ class Servers:
     """What model servers counted."""
 
     counted: dict[str, Counts]
-    silent: bool = False
-    """Nobody answers."""
+    silent: Collection[str] = ()
+    """Versions of which nobody answers."""
     busy: dict[str, int] = field(default_factory=dict)
     """Requests that each pod of a version has not answered."""
 
     async def answered(self, pods: list[Json]) -> dict[str, Counts]:
-        if self.silent:
-            return {}
+        versions = {pod["metadata"]["uid"]: pod["metadata"]["labels"]["noria.dev/version"] for pod in pods}
         return {
-            pod["metadata"]["uid"]: self.counted.get(pod["metadata"]["labels"]["noria.dev/version"], Counts())
-            for pod in pods
+            uid: self.counted.get(version, Counts())
+            for uid, version in versions.items()
+            if version not in self.silent
         }
 
     async def refused(self, pods: Iterable[Json]) -> dict[str, int]:

@@ -280,7 +280,7 @@ async def test_pods_that_answer_nobody_are_waited_for_only_while_they_serve(tmp_
     world = await canary(tmp_path, GATEWAY)
     _, two = world.names()
     say(world.api, "abort", "now")
-    world.servers.silent = True
+    world.servers.silent = ("flights-1", "flights-2")
     for ready in (True, False):
         for _ in range(6):
             await world.once()
@@ -301,6 +301,21 @@ async def test_servers_count_where_the_router_does_not_and_errors_abort(tmp_path
     await world.settle()
     assert world.status["phase"] == "RolledBack"
     assert world.backends()[0][0][1] == 100
+
+
+@pytest.mark.parametrize("silent", ["flights-1", "flights-2"], ids=["champion", "challenger"])
+async def test_counts_of_one_version_alone_are_an_error_and_move_nothing(tmp_path: Path, silent: str) -> None:
+    world = await canary(tmp_path, GATEWAY)
+    world.servers.silent = {silent}
+    for count in range(1, 4):
+        world.servers.counted = {"flights-1": Counts(4000 * count), "flights-2": Counts(1000 * count, 1000)}
+        world.api.clock.time += timedelta(hours=1)
+        await world.once()
+    assert world.status["analysis"]["verdict"] == "Error"
+    assert world.status["step"]["index"] == 0, "though its time is over"
+    world.servers.silent = ()
+    await world.settle()
+    assert world.status["analysis"]["verdict"] != "Error"
 
 
 @pytest.mark.parametrize("router", [GATEWAY, {"type": "Service"}], ids=["gateway", "service"])
