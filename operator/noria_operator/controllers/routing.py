@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from noria_operator.controllers.context import Config, Context
 from noria_operator.controllers.serving_pods import pods_of
 from noria_operator.domain.latency import Histogram
+from noria_operator.domain.pod_status import passes_probe
 from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_policy import Policy
@@ -105,8 +106,9 @@ async def untold(_: Context, __: Json, ___: Collection[Revision]) -> None:
 
 
 async def server_counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> Counters | None:
-    """Counts of the model servers themselves, for routers that tell none; None where no server of an arm that
-    serves could be read, since nothing can be compared with what the other one counts.
+    """Counts of the model servers themselves, for routers that tell none; None where nobody of an arm that
+    serves could be read, or counts, as in containers of users' own: there is nothing to compare the other one
+    with.
 
     A pod that answers nobody counts nothing: that one is seen by its readiness alone.
     """
@@ -114,7 +116,7 @@ async def server_counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> 
     for arm in arms:
         pods = pods_of(ctx, obj, arm)
         told = await ctx.servers.answered(pods)
-        if any(map(counts_ready, pods)) and not told:
+        if any(map(passes_probe, pods)) and not told:
             return None
         found |= {uid: {arm.name: counted} for uid, counted in told.items()}
     return found or None

@@ -465,6 +465,24 @@ async def test_a_container_without_counters_is_called_unjudgeable_where_the_rout
     assert kinds.get("Judgeable") == (None if router == {"replicas": 1} else "False")
 
 
+async def test_a_container_that_counts_nothing_beside_one_that_does_gets_no_further_step(
+    tmp_path: Path,
+) -> None:
+    world = await canary(tmp_path, GATEWAY)
+    edit(world.api, server={"runtime": "custom", "image": "x:1"})
+    approve(world.api, 3)
+    world.servers.silent = ("flights-3",)
+    await world.settle()
+    assert world.status["candidate"]["version"] == "flights-3"
+    assert world.condition("Judgeable")[:2] == ("False", "NoCounts")
+    for count in range(1, 4):
+        world.servers.counted = {"flights-1": Counts(4000 * count)}
+        world.api.clock.time += timedelta(hours=1)
+        await world.once()
+    assert [one["weight"] for one in world.status["traffic"]][:2] == [80, 20]
+    assert world.status["step"]["index"] == 0
+
+
 # -- Service ---------------------------------------------------------------------------------------
 
 
