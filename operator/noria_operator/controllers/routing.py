@@ -110,16 +110,19 @@ async def server_counts(ctx: Context, obj: Json, arms: Collection[Revision]) -> 
     serves could be read, or counts, as in containers of users' own: there is nothing to compare the other one
     with.
 
-    A pod that answers nobody counts nothing: that one is seen by its readiness alone.
+    A pod that answers nobody counts nothing but what ended in it: that one is seen by its readiness.
     """
     found: dict[str, dict[str, Counts]] = {}
+    read = False
     for arm in arms:
         pods = pods_of(ctx, obj, arm)
         told = await ctx.servers.answered(pods)
-        if any(map(passes_probe, pods)) and not told:
+        answers = any(pod["metadata"]["uid"] in told for pod in pods)
+        if not answers and any(map(passes_probe, pods)):
             return None
+        read = read or answers
         found |= {uid: {arm.name: counted} for uid, counted in told.items()}
-    return found or None
+    return found if read else None
 
 
 async def server_under_way(ctx: Context, obj: Json, arms: Collection[Revision]) -> Mapping[str, int]:

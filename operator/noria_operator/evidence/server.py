@@ -17,7 +17,7 @@ from typing import Any
 from noria_operator.api import names
 from noria_operator.domain.drift.columns import Reference
 from noria_operator.domain.drift.season import Span
-from noria_operator.domain.pod_status import passes_probe
+from noria_operator.domain.pod_status import ended, passes_probe
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence import windows
@@ -202,13 +202,17 @@ class CounterReader:
     async def answered(self, pods: Iterable[Json]) -> dict[str, Counts]:
         """Inference requests and errors of each pod that could be read, by uid, since its process began; and
         under `UID.containers` and `UID.processes` one for each that ended before it, with what that had in
-        flight: one begins at zero in each container, the other does not.
+        flight: processes are counted from zero in each container, and containers also of pods that do not
+        answer.
         """
-        found: dict[str, Counts] = {}
-        for pod, document in await self._documents(pods):
-            uid = pod["metadata"]["uid"]
-            ended = {f"{uid}.containers": _restarts(pod), f"{uid}.processes": document.restarts}
-            found |= {uid: _answered(document)} | {each: Counts(died, died) for each, died in ended.items()}
+        asked, found = list(pods), dict[str, Counts]()
+        for pod in asked:
+            ends = _ends(pod)
+            if ends is not None:
+                found[f"{pod['metadata']['uid']}.containers"] = Counts(ends, ends)
+        for pod, document in await self._documents(asked):
+            uid, died = pod["metadata"]["uid"], document.restarts
+            found |= {uid: _answered(document), f"{uid}.processes": Counts(died, died)}
         return found
 
     async def under_way(self, pods: Iterable[Json]) -> int:
@@ -356,13 +360,21 @@ def _answered(document: Document) -> Counts:
     return Counts(sum(numbers.values()), errors, refused)
 
 
-def _restarts(pod: Json) -> int:
-    """Of containers with a model server; what others put into the pod, such as a mesh's proxy, restarts for
-    reasons of its own.
+def _ends(pod: Json) -> int | None:
+    """How many containers with a model server ended in a pod that stays; None of any other pod, as those that
+    leave are told to end. What others put into the pod, such as a mesh's proxy, ends for reasons of its own.
     """
     ours = {one["name"] for one in _ours(pod)}
+    if not ours or ended(pod) or "deletionTimestamp" in pod["metadata"]:
+        return None
     containers = pod.get("status", {}).get("containerStatuses") or ()
-    return sum(one.get("restartCount", 0) for one in containers if one["name"] in ours)
+    return sum(one.get("restartCount", 0) + _is_down(one) for one in containers if one["name"] in ours)
+
+
+def _is_down(container: Json) -> bool:
+    """Whether it ended and was not started again yet, which `restartCount` does not count."""
+    state, last = container.get("state") or {}, container.get("lastState") or {}
+    return "terminated" in state or ("waiting" in state and "terminated" in last)
 
 
 def _refused(document: Document) -> dict[str, int]:

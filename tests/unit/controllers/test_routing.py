@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.unit.controllers.routing_world import (
     GATEWAY,
     MINE,
     STEPS,
+    Servers,
     World,
     canary,
     gateway_class,
@@ -29,8 +30,11 @@ from noria_operator.api.names import SUPPORTED_FEATURES_ANNOTATION
 from noria_operator.api.routers import PART_OF_COPIES
 from noria_operator.controllers import modeldeployment
 from noria_operator.controllers.routing_kinds import ROUTINGS
+from noria_operator.domain.pod_status import passes_probe
 from noria_operator.domain.rollout_state import Revision
 from noria_operator.domain.verdict import Counts
+from noria_operator.evidence.fetch import Fetcher
+from noria_operator.evidence.server import CounterReader
 from noria_operator.kube.errors import Forbidden
 from noria_operator.kube.kinds import (
     DEPLOYMENT,
@@ -463,6 +467,45 @@ async def test_a_container_without_counters_is_called_unjudgeable_where_the_rout
     await world.once()
     kinds = {one["type"]: one["status"] for one in world.status["conditions"]}
     assert kinds.get("Judgeable") == (None if router == {"replicas": 1} else "False")
+
+
+class Documents:
+    """Model servers that answered so many requests each, but for those whose pods are not ready."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.requests = world, 0
+
+    async def json(self, url: str, **_: Any) -> Json | None:
+        pod = next(one for one in self.world.api.all(POD) if one["status"]["podIP"] in url)
+        times = {"started": 1.0, "from": 1.0, "at": 2.0}
+        head = {"schema": "noria.counters/v1", "version": "flights-1", "process": "a", **times}
+        return {**head, "requests": {"ok": self.requests}} if passes_probe(pod) else None
+
+
+async def test_a_container_that_ends_is_an_error_though_its_pod_answers_nobody(tmp_path: Path) -> None:
+    """And loses its weight in the same pass, so that it never answers again in that window."""
+    world = await canary(tmp_path, GATEWAY)
+    servers = Documents(world)
+    world.servers = cast(Servers, CounterReader(cast(Fetcher, servers)))
+    for servers.requests in (1000, 1100):
+        await world.once()
+        world.api.clock.time += timedelta(seconds=15)
+    (pod,) = [one for one in world.api.all(POD) if one["metadata"]["name"].startswith(world.names()[1])]
+    ready, names = pod["status"], [one["name"] for one in pod["spec"]["containers"]]
+    ended = [{"name": name, "restartCount": 0, "state": {"terminated": {}}} for name in names]
+    conditions = [{"type": "Ready", "status": "False"}]
+    world.api.put(POD, {**pod, "status": {**ready, "conditions": conditions, "containerStatuses": ended}})
+    await world.once()
+    assert [one["weight"] for one in world.status["traffic"]] == [100, 0]
+    assert world.status["analysis"]["challenger"]["errors"] == 1
+    again = [{"name": name, "restartCount": 1, "state": {"running": {}}} for name in names]
+    world.api.put(POD, {**pod, "status": {**ready, "containerStatuses": again}})
+    for servers.requests in (1200, 1300, 1400):
+        await world.once()
+        world.api.clock.time += timedelta(seconds=15)
+    assert [one["weight"] for one in world.status["traffic"]] == [80, 20]
+    assert world.status["analysis"]["challenger"]["requests"] > 1101
+    assert world.status["analysis"]["challenger"]["errors"] == 1, "which its restart does not count again"
 
 
 async def test_a_container_that_counts_nothing_beside_one_that_does_gets_no_further_step(

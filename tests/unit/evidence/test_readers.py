@@ -24,6 +24,7 @@ from noria_operator.evidence.router import RouterReader, steady
 from noria_operator.evidence.router_stats import ACTIVE, COUNTED, TIME, counted, pattern, timed, waiting
 from noria_operator.evidence.server import MAX_OPEN, PATIENCE, CounterReader
 
+Json = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -233,7 +234,7 @@ async def test_servers_tell_how_many_requests_they_answered_and_how_many_badly()
         assert await reader.answered([pod(1), pod(2), pod(3), pod(4)]) == {
             "pod-1": Counts(100, 3, 7),  # of an earlier release
             "pod-3": Counts(100, 8, 2),
-            **{f"pod-{one}.{ended}": Counts() for one in (1, 3) for ended in ("containers", "processes")},
+            **{f"pod-{one}.processes": Counts() for one in (1, 3)},
         }
         said = await reader.refused([pod(1), pod(2), pod(3), pod(3)])
         assert {why: times for why, times in said.items() if times} == {"unanswered": 10, "inputs": 4}
@@ -276,6 +277,34 @@ async def test_a_server_that_died_lost_what_it_had_in_flight() -> None:
         marks, counts_ = ({uid: {"m-2": each} for uid, each in all_.items()} for all_ in (before, after))
         assert since(marks, counts_, champion="m-1", challenger="m-2").challenger == Counts(1, 1)
         await reader.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "ends"),
+    [
+        ({"state": {"running": {}}}, 2),
+        ({"state": {"terminated": {"reason": "OOMKilled"}}}, 3),
+        ({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {}}}, 3),
+        ({"state": {"running": {}}, "lastState": {"terminated": {}}}, 2),
+        ({"state": {"waiting": {"reason": "ContainerCreating"}}}, 2),
+    ],
+    ids=["runs", "ended", "waits-to-be-restarted", "restarted", "begins"],
+)
+async def test_what_ended_in_a_pod_that_does_not_answer_is_told_and_once(status: Json, ends: int) -> None:
+    """Kubernetes counts an end in `restartCount` when it starts the container again."""
+    one, reader = pod(9), CounterReader(port=1)
+    one["spec"] = {"containers": [{"name": "server", "ports": [{"name": "counters"}]}, {"name": "proxy"}]}
+    one["status"]["containerStatuses"] = [
+        {"name": "server", "restartCount": 2, **status},
+        {"name": "proxy", "restartCount": 7, "state": {"terminated": {}}},
+    ]
+    one["status"]["phase"] = "Running"
+    assert await reader.answered([one]) == {"pod-9.containers": Counts(ends, ends)}
+    leaving = {**one, "metadata": {**one["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    evicted = {**one, "status": {**one["status"], "phase": "Failed"}}
+    custom = {**one, "spec": {"containers": [{"name": "server"}]}}
+    assert await reader.answered([leaving, evicted, custom]) == {}, "nothing ends by itself there, or counts"
+    await reader.close()
 
 
 async def test_no_pod_that_can_be_read_is_not_the_same_as_no_labels() -> None:
