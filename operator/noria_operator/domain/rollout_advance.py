@@ -24,13 +24,14 @@ from noria_operator.domain.rollout_scene import (
     crowned,
     happened,
     has_its_pods,
+    kept_warm,
     named,
     ran,
     received,
     released,
     returns,
 )
-from noria_operator.domain.rollout_state import Mode, Previous, Reach, State, Step
+from noria_operator.domain.rollout_state import Mode, Reach, State, Step
 from noria_operator.domain.rollout_steps import (
     asked,
     asleep,
@@ -290,7 +291,7 @@ def promote(scene: Scene, state: State) -> Outcome | None:
         return None
     state = decided(scene, state, target, promoted=True)
     old = state.stable
-    previous = Previous(old, scene.now + scene.policy.keep_previous) if old else state.previous
+    previous = kept_warm(scene, state, old) if old else state.previous
     previous = None if step.recreate else previous
     state = replace(crowned(state, candidate.target), candidate=None, step=None, previous=previous)
     warm = previous is not None and previous.keep_until > scene.now

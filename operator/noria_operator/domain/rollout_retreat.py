@@ -21,11 +21,12 @@ from noria_operator.domain.rollout_scene import (
     apart,
     crowned,
     happened,
+    kept_warm,
     named,
     returns,
     spelled,
 )
-from noria_operator.domain.rollout_state import REMEMBERED, Previous, Rejected, Revision, State
+from noria_operator.domain.rollout_state import REMEMBERED, Rejected, Revision, State
 from noria_operator.domain.rollout_traffic import shift
 from noria_operator.domain.rollout_words import Cause, Happened
 from noria_operator.domain.verdict import Verdict
@@ -169,7 +170,7 @@ def revert(scene: Scene, state: State) -> Outcome | None:
     if scene.observed.ready.get(wanted.name, 0) < scene.policy.replicas:
         return None
     left = state.stable
-    kept = Previous(left, scene.now + scene.policy.keep_previous)
+    kept = kept_warm(scene, state, left)
     state = shift(scene.policy, scene.observed, replace(crowned(state, wanted), previous=kept))
     message = f"{wanted.version} was still warm and takes all traffic from {left.version}"
     return happened(scene, state, Happened.REVERTED, wanted.version, message)

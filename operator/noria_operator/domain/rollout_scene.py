@@ -21,6 +21,7 @@ from noria_operator.domain.rollout_state import (
     Candidate,
     Entry,
     Mode,
+    Previous,
     Revision,
     State,
     Step,
@@ -100,6 +101,15 @@ def returns(state: State, wanted: Revision) -> bool:
     turns = (Happened.PROMOTED, Happened.REVERTED)
     last = next((one.event for one in reversed(state.history) if one.event in turns), None)
     return wanted in state.champions and last != Happened.REVERTED
+
+
+def kept_warm(scene: Scene, state: State, left: Revision) -> Previous | None:
+    """The champion that was left, with its warm time; None where pods divide the traffic and it was rejected:
+    clients that keep a connection would stay with its pods for as long.
+    """
+    if scene.policy.by_pods and state.is_rejected(left):
+        return None
+    return Previous(left, scene.now + scene.policy.keep_previous)
 
 
 def released(step: Step, now: datetime) -> Step:

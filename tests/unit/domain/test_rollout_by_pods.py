@@ -63,6 +63,25 @@ def test_a_former_version_goes_as_soon_as_the_next_one_starts() -> None:
     assert world.pods[revision(3).name] == 2
 
 
+@pytest.mark.parametrize("hours", [0, 2], ids=["warm", "pods-are-made"])
+def test_a_version_that_was_undone_keeps_no_pods_as_connections_would_stay_with_them(hours: int) -> None:
+    """Of a good one they may: until `keepPrevious` is over."""
+    policy = Policy(replicas=2, by_pods=True, steps=HELD, keep_previous=timedelta(hours=1))
+    world = serving(1, policy)
+    world.approve(2)
+    world.settle()
+    world.commands["promote-full"] = "1"
+    world.settle()
+    assert world.state.previous is not None
+    world.pass_time(timedelta(hours=hours))
+    world.settle()
+    world.commands["undo"] = "2"
+    world.settle()
+    assert world.state.stable == revision(1)
+    assert world.state.previous is None
+    assert set(world.pods) == {revision(1).name}
+
+
 def test_what_is_assumed_is_not_called_verified_and_survives_being_written() -> None:
     for assumed, told in ((True, (False, True)), (False, (True, None))):
         share = Share(revision(1), 100, verified=True, assumed=assumed)
