@@ -194,20 +194,27 @@ class Routed:
         """
         return Counter(self.ask([headers] * count, alone=not self.able.by_request))
 
+    def named(self, version: str, count: int) -> Counter[str]:
+        """Which versions answered so many requests whose path names one of them."""
+        url = self.url.replace("/infer", f"/versions/{version}/infer")
+        return Counter(asyncio.run(self._ask([NONE] * count, url=url, alone=False, clients=CONNECTIONS)))
+
     def ask(
         self, requests: Sequence[Mapping[str, str]], *, alone: bool = False, clients: int = CONNECTIONS
     ) -> list[str]:
         """Who answered each of some requests that differ in headers."""
-        return asyncio.run(self._ask(requests, alone=alone, clients=clients))
+        return asyncio.run(self._ask(requests, url=self.url, alone=alone, clients=clients))
 
-    async def _ask(self, requests: Sequence[Mapping[str, str]], *, alone: bool, clients: int) -> list[str]:
+    async def _ask(
+        self, requests: Sequence[Mapping[str, str]], *, url: str, alone: bool, clients: int
+    ) -> list[str]:
         found = [""] * len(requests)
         waiting = iter(enumerate(requests))
 
         async def client(session: aiohttp.ClientSession) -> None:
             for index, headers in waiting:
                 async with session.post(
-                    self.url,
+                    url,
                     json=REQUEST,
                     headers={**self.headers, **headers},
                     ssl=self.trusts or True,

@@ -107,6 +107,15 @@ def test_requests_with_a_header_reach_the_challenger_alone(routed: Routed) -> No
     routed.back()
 
 
+@pytest.mark.parametrize("routed", able("named"), indirect=True)
+def test_requests_that_name_a_version_meet_it_whatever_the_weights(routed: Routed) -> None:
+    routed.deploy(2, {"weight": 50, "pause": True})
+    routed.paused()
+    for version in ("1", "2"):
+        assert routed.named(version, 200) == {version: 200}
+    routed.back()
+
+
 @pytest.mark.parametrize("routed", able("mirror"), indirect=True)
 def test_as_many_requests_are_copied_as_was_asked_for(routed: Routed) -> None:
     part = 30 if routed.able.mirror is True else 100

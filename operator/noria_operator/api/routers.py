@@ -34,6 +34,7 @@ class Capabilities:
     falls_back: bool = _says("sends the share of a version whose pods are gone to the others by itself")
     retries: bool = _says("tries again, at another pod, what got no answer: `spec.router.retries`")
     feedback: bool = _says("brings feedback to the version that predicted")
+    named: bool = _says("leads requests whose path names a version (`/versions/N`) to it (else by weight)")
     ramp: bool = _says("weights that grow with the evidence: `ramp` of a step")
     mirror: bool | str = _says("copies of requests: `mirror` of a step")
     match: bool = _says("requests with headers: `match` of a step")
@@ -55,7 +56,7 @@ PART_OF_COPIES: Final = "HTTPRouteRequestPercentageMirror"
 """The feature of the Gateway API by which a GatewayClass says (`status.supportedFeatures`, GEP-2162) that it
 copies a part of the requests; without it, `percent` may be ignored and everything copied."""
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
-    "Envoy": Capabilities(*(True,) * 20, counts="the router"),
+    "Envoy": Capabilities(*(True,) * 21, counts="the router"),
     "Gateway": Capabilities(
         any_weight=True,
         read_back="where the chart's `routers.gateway.probes` names its proxies, but not Envoy Gateway's",
