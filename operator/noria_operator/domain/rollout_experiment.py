@@ -17,19 +17,23 @@ from noria_operator.domain.rollout_retreat import rejecting
 from noria_operator.domain.rollout_scene import Outcome, Scene, attempt, happened, named, released
 from noria_operator.domain.rollout_state import Mode, Rival, State, Step
 from noria_operator.domain.rollout_steps import plan_of
-from noria_operator.domain.rollout_traffic import shift
+from noria_operator.domain.rollout_traffic import BACKENDS, shift
 from noria_operator.domain.rollout_words import Happened
 
 
 def join(scene: Scene, state: State) -> Outcome | None:
     """The next arm of an experiment becomes a challenger, beside those that are one already; the step begins
-    again. Nobody joins while a person holds the experiment, or after its end.
+    again. Nobody joins while a person holds the experiment, after its end, or before there is room for all,
+    so that they begin together.
     """
     trial = [one.target for one in state.challengers]
-    wanted = next((one for one in scene.target.arms or () if one not in trial), None)
+    missing = [one for one in scene.target.arms or () if one not in trial]
     step, blocked = state.step, scene.observed.obstacle or not scene.spec.replicas or not state.verified
-    if wanted is None or blocked or (step is not None and (step.paused or step.released)):
+    if not missing or blocked or (step is not None and (step.paused or step.released)):
         return None
+    if len({*missing, *(share.target for share in state.traffic)}) > BACKENDS:
+        return None
+    wanted = missing[0]
     candidate = attempt(scene, state, wanted)
     fresh = Step(0, scene.now, plan=plan_of(scene.spec, wanted.version))
     begun = Analysis(version=wanted.version)

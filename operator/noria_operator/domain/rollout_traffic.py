@@ -20,9 +20,11 @@ FULL = 100
 NOTHING = Reach()
 LEAVING = 8
 """Versions that may keep weight without a place, at most: as many as an experiment has arms."""
-OUTGOING = 14
-"""Versions without a place in all, those included whose last requests are waited for: a status has room for
-24, of which one serves, one is kept warm, and eight may be on trial."""
+BACKENDS = 16
+"""Versions that a rule of an HTTPRoute has room for; more than these are refused with all their weights."""
+OUTGOING = BACKENDS - 3
+"""Versions without a place in all, those included whose last requests are waited for, beside one that serves,
+one that is kept warm and one on trial; arms of an experiment, of which there are eight, wait for room."""
 DRAIN = timedelta(minutes=5)
 """How long they are waited for: streams may have no end."""
 

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.domain.rollout_world import World, canary, revision, seconds, serving
 
 from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
-from noria_operator.domain.rollout_traffic import DRAIN, OUTGOING
+from noria_operator.domain.rollout_traffic import BACKENDS, DRAIN, OUTGOING
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
 OLD, NEW = V1.name, V2.name
@@ -122,3 +122,23 @@ def test_arms_of_an_experiment_that_end_together_all_finish_their_last_requests(
     world.active = dict.fromkeys(world.pods, 0)
     world.settle()
     assert set(world.pods) == {winner.name}
+
+
+def test_arms_in_the_place_of_as_many_wait_for_room_in_a_rule_of_a_route_and_begin_together() -> None:
+    world = serving(1, Policy(replicas=2, keep_previous=timedelta()))
+    for number in range(2, 18):
+        world.approve(number)
+    before, after = (tuple(Arm(f"m-{number}", 5) for number in range(at, at + 8)) for at in (2, 10))
+    world.edit(experiment=Experiment(arms=before, duration=timedelta(hours=1)))
+    world.settle()
+    world.active = dict.fromkeys(world.pods, 3)
+    world.edit(experiment=Experiment(arms=after, duration=timedelta(hours=1)))
+    world.pass_time(seconds(1))
+    world.settle()
+    assert (len(world.state.traffic), world.state.challengers) == (9, ())
+    world.active |= {"d-2-aaaaaa": 0}
+    world.settle()
+    assert len(world.state.traffic) == BACKENDS
+    assert [one.weight for one in world.state.traffic if one.weight] == [60, *[5] * 8]
+    analyses = (world.state.analysis, *(one.analysis for one in world.state.others))
+    assert [one and one.since for one in analyses] == [world.now] * 8
