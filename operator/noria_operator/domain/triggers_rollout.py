@@ -2,14 +2,16 @@
 
 Comes in: the name of the last TrainingJob, the ModelDeployment and the ModelVersions. Goes out: a
 sentence that says what is going on, or nothing. Invariant: a version that nobody will roll out (rejected,
-older than the stable one, waiting for a person, for other arms of an experiment or for a store that does not
-answer, or the deployment is pinned to another) holds nothing back.
+older than the stable one or than what an undo left, waiting for a person, for other arms of an experiment or
+for a store that does not answer, or the deployment is pinned to another) holds nothing back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from noria_operator.api.names import version_number
 
 Json = dict[str, Any]
 
@@ -50,15 +52,16 @@ def _lacks_arms(deployment: Json, versions: Iterable[Json]) -> bool:
 
 
 def passed_over(version: Json, deployment: Json) -> bool:
-    """Whether the deployment had this version already, refused it, or follows another."""
+    """Whether the deployment had this version already, refused it, follows another, or went back past it."""
     own, status, spec = version["metadata"]["name"], deployment.get("status", {}), deployment["spec"]
     if spec.get("version") not in (None, own) or spec["model"] != version["spec"]["model"]:
         return True
     if refused(own, deployment):
         return True
     stable = (status.get("stable") or {}).get("version", "")
-    number = stable.rpartition("-")[2]
-    return stable == own or (number.isdigit() and int(number) >= int(version["spec"]["version"]))
+    undone = {} if spec.get("version") else status.get("undo") or {}
+    left = (undone.get("left") or {}).get("version", "")
+    return stable == own or max(map(version_number, (stable, left))) >= int(version["spec"]["version"])
 
 
 def refused(version: str, deployment: Json) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.domain.training_world import NOW, deployment, training_job, version
+from tests.unit.domain.training_world import NOW, deployment, served, training_job, version
 
 from noria_operator.domain.budget import Limits, blocked
 from noria_operator.domain.training_times import stamp
@@ -37,6 +37,9 @@ def made(phase: str = "Approved") -> Json:
 BEHIND = {"version": "flights-2", "lost": True}
 """Of an experiment that another arm won; by hand where the win is all that was said against it."""
 
+UNDONE = {"target": served(1), "left": served(3)}
+"""Back to the champion of before, past the version that the run made."""
+
 
 @pytest.mark.parametrize(
     ("jobs", "versions", "serving", "result", "failures"),
@@ -53,6 +56,8 @@ BEHIND = {"version": "flights-2", "lost": True}
         ([job("Succeeded")], [made()], deployment(1, rejected=[{**BEHIND, "byHand": True}]), "Kept", 0),
         ([job("Succeeded")], [made()], deployment(1, rejected=[BEHIND]), "RolledBack", 4),
         ([job("Succeeded")], [made()], deployment(1, pinned="flights-1"), "Kept", 0),
+        ([job("Succeeded")], [made()], deployment(1, undo=UNDONE), "Kept", 0),
+        ([job("Succeeded")], [made()], deployment(1, pinned="flights-2", undo=UNDONE), None, 3),
         ([], [made()], deployment(2), "Promoted", 0),
         ([], [], deployment(1), "Gone", 4),
         ([], [], None, "Gone", 4),
