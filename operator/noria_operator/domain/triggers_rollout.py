@@ -65,9 +65,15 @@ def passed_over(version: Json, deployment: Json) -> bool:
 
 
 def refused(version: str, deployment: Json) -> bool:
-    """Whether the deployment rolled this version back for good."""
+    """Whether the deployment rolled this version back, and is not trying it again right now."""
     rejected = [one for one in deployment.get("status", {}).get("rejected", []) if not one.get("retrying")]
     return version in [one.get("version") for one in rejected]
+
+
+def tried_again(version: str, deployment: Json) -> bool:
+    """Whether the deployment rolled it back, and tries it again by itself when its time has come."""
+    rejected = deployment.get("status", {}).get("rejected", [])
+    return any(one.get("version") == version and one.get("nextRetryTime") for one in rejected)
 
 
 def outdone(version: str, deployment: Json) -> bool:

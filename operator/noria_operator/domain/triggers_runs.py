@@ -2,7 +2,8 @@
 
 Comes in: the runs in status, the TrainingJobs, the registry and the deployment. Goes out: the runs with
 their results, and how many in a row came to nothing. Invariants: a result that is known is never worked out
-again, so TrainingJobs may be deleted; a version that somebody may still approve or that is on its way has no
+again, so TrainingJobs may be deleted, but for the last run's whose version was rolled back and serves after
+all; a version that somebody may still approve, that is on its way or will be tried again by itself has no
 result yet; status holds a few runs and sums of others, whatever the budget.
 """
 
@@ -20,7 +21,7 @@ from noria_operator.domain.budget import Past
 from noria_operator.domain.quantities import amount
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers_rollout import made_by, outdone, passed_over, refused
+from noria_operator.domain.triggers_rollout import made_by, outdone, passed_over, refused, tried_again
 
 Json = dict[str, Any]
 
@@ -47,12 +48,13 @@ def settled(
     named = {job["metadata"]["name"]: job for job in jobs}
     found = []
     for run in runs:
-        if run.get("result"):
+        last = run is runs[-1]
+        if run.get("result") and not (last and _redeemed(run, versions, deployment)):
             found.append(run)
             continue
         job = named.get(run["trainingJob"])
         made = next((one for one in versions if made_by(one, run["trainingJob"])), None)
-        result = _result(job, made, deployment, last=run is runs[-1])
+        result = _result(job, made, deployment, last=last)
         used = _used(job) if job is not None and is_finished(job.get("status", {})) else {}
         found.append(run | ({"result": result} if result else {}) | used)
         failures = failures + 1 if result in BAD else 0 if result in GOOD else failures
@@ -106,18 +108,32 @@ def _result(job: Json | None, made: Json | None, deployment: Json | None, *, las
     if made is None:
         # Its ModelVersion may not have been seen yet; the next run says that it was waited for long enough.
         return "" if job is not None and last else "Gone"
-    return _fate(made, deployment) or ("" if last else "Kept")
+    return _fate(made, deployment, last=last) or ("" if last else "Kept")
 
 
-def _fate(made: Json, deployment: Json | None) -> str:
+def _redeemed(run: Json, versions: Sequence[Json], deployment: Json | None) -> bool:
+    """Whether the version serves that was rolled back: a person tried it again."""
+    if run["result"] != "RolledBack" or deployment is None:
+        return False
+    return any(_serves(deployment, one) and made_by(one, run["trainingJob"]) for one in versions)
+
+
+def _serves(deployment: Json, version: Json) -> bool:
+    stable: Json = deployment.get("status", {}).get("stable") or {}
+    return bool(stable.get("version") == version["metadata"]["name"])
+
+
+def _fate(made: Json, deployment: Json | None, *, last: bool) -> str:
     """What became of a run's version; empty while that is open."""
     if made.get("status", {}).get("phase") == "Rejected":
         return "Refused"
     if deployment is None:
         return ""
     name = made["metadata"]["name"]
-    if (deployment.get("status", {}).get("stable") or {}).get("version") == name:
+    if _serves(deployment, made):
         return "Promoted"
+    if last and tried_again(name, deployment):
+        return ""
     if refused(name, deployment):
         return "Kept" if outdone(name, deployment) else "RolledBack"
     approved = made.get("status", {}).get("phase") == "Approved"

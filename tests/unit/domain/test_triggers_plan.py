@@ -232,6 +232,7 @@ def test_no_run_starts_while_another_is_live() -> None:
         ("Approved", deployment(2), ""),
         ("Approved", deployment(3), ""),
         ("Approved", deployment(1, rejected=[{"version": "flights-2"}]), ""),
+        ("Approved", deployment(1, rejected=[{"version": "flights-2", "nextRetryTime": stamp(NOW)}]), ""),
         ("Approved", deployment(1, pinned="flights-1"), ""),
         ("Approved", deployment(1, undo={"target": served(1), "left": served(3)}), ""),
         ("Rejected", deployment(1), ""),

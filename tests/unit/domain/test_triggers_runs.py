@@ -37,6 +37,9 @@ def made(phase: str = "Approved") -> Json:
 BEHIND = {"version": "flights-2", "lost": True}
 """Of an experiment that another arm won; by hand where the win is all that was said against it."""
 
+RETRIED = {"version": "flights-2", "nextRetryTime": stamp(NOW + HOUR)}
+"""Rolled back, and to be tried again by itself."""
+
 UNDONE = {"target": served(1), "left": served(3)}
 """Back to the champion of before, past the version that the run made."""
 
@@ -53,6 +56,7 @@ UNDONE = {"target": served(1), "left": served(3)}
         ([job("Succeeded")], [made("Rejected")], deployment(1), "Refused", 4),
         ([job("Succeeded")], [made()], deployment(2), "Promoted", 0),
         ([job("Succeeded")], [made()], deployment(1, rejected=[{"version": "flights-2"}]), "RolledBack", 4),
+        ([job("Succeeded")], [made()], deployment(1, rejected=[RETRIED]), None, 3),
         ([job("Succeeded")], [made()], deployment(1, rejected=[{**BEHIND, "byHand": True}]), "Kept", 0),
         ([job("Succeeded")], [made()], deployment(1, rejected=[BEHIND]), "RolledBack", 4),
         ([job("Succeeded")], [made()], deployment(1, pinned="flights-1"), "Kept", 0),
@@ -78,6 +82,23 @@ def test_a_version_that_is_still_on_its_way_when_the_next_run_starts_is_kept() -
     jobs = [job("Succeeded"), training_job("run-2")]
     runs, failures = settled([RUN, later], 2, jobs=jobs, versions=[made()], deployment=deployment(1))
     assert ([run.get("result") for run in runs], failures) == (["Kept", None], 0)
+
+
+def test_a_version_that_waits_for_a_retry_when_the_next_run_starts_was_rolled_back() -> None:
+    later, serving = RUN | {"trainingJob": "run-2"}, deployment(1, rejected=[RETRIED])
+    jobs = [job("Succeeded"), training_job("run-2")]
+    runs, failures = settled([RUN, later], 2, jobs=jobs, versions=[made()], deployment=serving)
+    assert ([run.get("result") for run in runs], failures) == (["RolledBack", None], 3)
+
+
+def test_a_version_that_a_person_tried_again_and_that_serves_was_promoted_after_all() -> None:
+    run, later = RUN | {"result": "RolledBack"}, RUN | {"trainingJob": "run-2"}
+    assert settled([run], 3, jobs=[], versions=[made()], deployment=deployment(1)) == ([run], 3)
+    found, failures = settled([run], 3, jobs=[], versions=[made()], deployment=deployment(2))
+    assert (found, failures) == ([RUN | {"result": "Promoted"}], 0)
+    jobs = [training_job("run-2")]
+    told = settled([run, later], 3, jobs=jobs, versions=[made()], deployment=deployment(2))
+    assert told == ([run, later], 3), "it is told of the last run alone"
 
 
 def test_hours_are_what_pods_asked_for_times_how_long_they_took() -> None:
