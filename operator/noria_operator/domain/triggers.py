@@ -42,9 +42,10 @@ class Request:
     it asks, where the entry's message does not say it. A run merges `answer` into the entry: any run, any run
     while it asks (`Wanted`), or its own; the run of a combination is that of its `members`, too. `back` is
     what of that stands again when the run comes to nothing (`triggers_unanswered`). A `lasting` one asks on
-    until another version is served: what is under way may be the answer. `fell_due`: when it began to ask,
-    where nothing but the clock made it. Once the entry is in status, `job` is made, the Job named `drop` is
-    removed, and with `again` all is asked anew.
+    until another version is served: what is under way may be the answer. A combination is its loop's
+    `own_affair` where another loop's run is no answer to one of its members. `fell_due`: when it began to
+    ask, where nothing but the clock made it. Once the entry is in status, `job` is made, the Job named `drop`
+    is removed, and with `again` all is asked anew.
     """
 
     entry: Json
@@ -58,6 +59,7 @@ class Request:
     back: Json = field(default_factory=dict)
     members: tuple[str, ...] = ()
     lasting: bool = False
+    own_affair: bool = False
     fell_due: datetime | None = None
     job: Json | None = None
     drop: str = ""

@@ -14,7 +14,7 @@ from noria_operator.api.status import MESSAGE_LIMIT
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.triggers import MANUAL, Request, manual
-from noria_operator.domain.triggers_hold import shown_before
+from noria_operator.domain.triggers_hold import OF_THE_LOOP, shown_before
 
 Json = dict[str, Any]
 
@@ -47,6 +47,7 @@ def combined(trigger: TriggerSpec, others: Mapping[str, Request]) -> Request:
         says=shown,
         members=firing,
         lasting=lasting,
+        own_affair=any(others[name].reason in OF_THE_LOOP for name in firing),
         fell_due=max(times) if len(times) == len(firing) else None,
     )
 

@@ -8,12 +8,13 @@ nor followed by a run for what it may answer itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.api.continuoustraining import ContinuousTraining
+from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.budget import Block, Limits, Past, blocked, grown, next_eligible
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
@@ -27,7 +28,7 @@ Json = dict[str, Any]
 
 _OF_THE_CHAMPION: Final = LOSSES | {"Drift", "DataQuality", "Fairness"}
 """Kinds of triggers that see how the champion does."""
-_OF_THE_LOOP: Final = frozenset({"Schedule", "DataChange", FOLLOW_UP, MANUAL})
+OF_THE_LOOP: Final = frozenset({"Schedule", "DataChange", FOLLOW_UP, MANUAL})
 """Reasons for a run that another loop's run is no answer to."""
 
 
@@ -100,7 +101,7 @@ class Gate:
         limit = blocked(self.limits, self.pasts, self.now, cooldown=not by_hand)
         if limit:
             return Hold(limit, f"until {stamp(next_eligible(self.limits, self.pasts, self.now))}")
-        if request.reason in _OF_THE_LOOP or self._rested <= self.now:
+        if request.own_affair or request.reason in OF_THE_LOOP or self._rested <= self.now:
             return None
         text = f"until {stamp(self._rested)}, after {self.theirs['trainingJob']} of another loop"
         return Hold(Block.COOLDOWN, text)
@@ -178,11 +179,20 @@ def resting(training: ContinuousTraining, seen: Watched, cooldown: timedelta) ->
     one, however often the others run, and may go ahead for as long as it may have to wait.
     """
     triggers, run = training.spec.triggers, seen.theirs
-    waits = any(one.effect == "Retrain" and one.reason not in _OF_THE_LOOP for one in triggers)
+    kinds = {one.name: one.reason for one in triggers}
+    waits = any(one.effect == "Retrain" and _may_be_answered(one, kinds) for one in triggers)
     if not waits or not run or run.get("result") in NOTHING:
         return {}
     apart = not seen.preceded or moment(seen.preceded) + 2 * cooldown <= moment(run["at"])
     return run if apart else {}
+
+
+def _may_be_answered(trigger: TriggerSpec, kinds: Mapping[str, str]) -> bool:
+    """Whether it may ask for what another loop's run answers; `kinds` of all triggers by name."""
+    if trigger.combine is None:
+        return trigger.reason not in OF_THE_LOOP
+    of = trigger.combine.of
+    return sum(kinds[name] not in OF_THE_LOOP for name in of) >= (trigger.combine.at_least or len(of))
 
 
 def shown_before(request: Request, theirs: Json) -> bool:

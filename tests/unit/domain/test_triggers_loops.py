@@ -116,6 +116,46 @@ def test_what_a_loop_or_a_person_asks_for_waits_for_no_cooldown_of_another_loop(
     assert len(loop.jobs) == 1
 
 
+OBSERVED = [
+    {"name": "weekly", "schedule": "0 2 * * 1", "action": "Observe"},
+    {"name": "fresh", "dataChange": {"data": "train"}, "action": "Observe"},
+    {"name": "old", "maxAge": "720h", "action": "Observe"},
+    {"name": "labels", "newSamples": {"count": 100}, "action": "Observe"},
+]
+"""For combinations: the first two are a loop's own affair."""
+OLD = Request({"name": "old"}, "MaxAge", wanted=True, key="flights-1", lasting=True)
+
+
+@pytest.mark.parametrize(
+    ("of", "least", "rests"),
+    [
+        (["weekly", "fresh"], None, False),
+        (["weekly", "old"], None, False),
+        (["weekly", "old"], 1, True),
+        (["labels", "old"], 1, True),
+    ],
+)
+def test_a_combination_waits_for_no_cooldown_of_another_loop_for_what_its_own_loop_does(
+    of: list[str], least: int | None, rests: bool
+) -> None:
+    """A schedule asks for an hour: beside a loop that runs each night it would never come to it."""
+    combine = {"of": of} | ({"atLeast": least} if least else {})
+    loop = Loop(cooldown="6h", triggers=[*OBSERVED, {"name": "both", "combine": combine}])
+    triggers = [TriggerSpec.model_validate(one) for one in loop.obj["spec"]["triggers"]]
+    fresh = Request({"name": "fresh"}, "DataChange", wanted=True, key="sha256:1")
+
+    def ask(*plain: Request) -> list[Request]:
+        return in_order(loop.obj, triggers, plain, loop.theirs)
+
+    loop.theirs = theirs()
+    loop.step(*ask())
+    assert (loop.status["blockedBy"] == "Cooldown") is rests, "where it may have to wait"
+    loop.settle(*ask(OLD))
+    assert loop.jobs == {}, "it waits, or too few fire"
+    loop.settle(*ask(weekly(), fresh, OLD))
+    assert len(loop.jobs) == ("weekly" in of)
+
+
 @pytest.mark.parametrize(
     "more",
     [[], [{"name": "moved", "drift": {}}, {"name": "dirty", "dataQuality": {}}]],
