@@ -3,7 +3,8 @@
 Comes in: the name of the last TrainingJob, the ModelDeployment and the ModelVersions. Goes out: a
 sentence that says what is going on, or nothing. Invariant: a version that nobody will roll out (rejected,
 older than the stable one or than what an undo left, waiting for a person, for other arms of an experiment or
-for a store that does not answer, or the deployment is pinned to another) holds nothing back.
+for a store that does not answer, or the deployment is pinned to another) holds nothing back, nor does a first
+one whose pods were not ready in time: the next version is what may serve.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ def rolling_out(job: str, deployment: Json | None, versions: Sequence[Json]) -> 
         return ""
     name, status = deployment["metadata"]["name"], deployment.get("status", {})
     candidate = (status.get("candidate") or {}).get("version")
-    if candidate:
+    late = not status.get("stable") and _is_late(status)
+    if candidate and not late:
         return f"ModelDeployment {name} is rolling out {candidate}"
     version = next((one for one in versions if made_by(one, job)), None) if job else None
-    if version is None:
+    if version is None or (late and version["metadata"]["name"] == candidate):
         return ""
     own, told = version["metadata"]["name"], version.get("status", {})
     phase = told.get("phase", "Pending")
@@ -40,6 +42,14 @@ def made_by(version: Json, job: str) -> bool:
     """Whether a ModelVersion came from this TrainingJob."""
     lineage = version["spec"].get("lineage") or {}
     return bool((lineage.get("trainingJob") or {}).get("name") == job)
+
+
+def _is_late(status: Json) -> bool:
+    """Whether the pods of what is on trial were not ready in time."""
+    said = (
+        one for one in status.get("conditions", ()) if one["type"] == "Stalled" and one["status"] == "True"
+    )
+    return any(one.get("reason") == "ProgressDeadlineExceeded" for one in said)
 
 
 def _lacks_arms(deployment: Json, versions: Iterable[Json]) -> bool:

@@ -223,12 +223,21 @@ def test_no_run_starts_while_another_is_live() -> None:
     assert "is not finished" in entry(loop.status, MANUAL)["message"]
 
 
+LATE = {"type": "Stalled", "status": "True", "reason": "ProgressDeadlineExceeded"}
+"""Of a first version whose pods do not become ready: nothing else could serve, so it stays on trial."""
+
+
 @pytest.mark.parametrize(
     ("phase", "serving", "held"),
     [
         ("Validating", deployment(1), "is being verified"),
         ("Approved", deployment(1), "about to roll out flights-2"),
         ("Approved", deployment(1, candidate=served(2)), "rolling out flights-2"),
+        ("Approved", deployment(None, candidate=served(2)), "rolling out flights-2"),
+        ("Approved", deployment(None, candidate=served(2), conditions=[LATE]), ""),
+        ("Approved", deployment(None, candidate=served(1), conditions=[LATE]), "about to roll out flights-2"),
+        ("Validating", deployment(None, candidate=served(1), conditions=[LATE]), "is being verified"),
+        ("Approved", deployment(1, candidate=served(2), conditions=[LATE]), "rolling out flights-2"),
         ("Approved", deployment(2), ""),
         ("Approved", deployment(3), ""),
         ("Approved", deployment(1, rejected=[{"version": "flights-2"}]), ""),
