@@ -76,17 +76,22 @@ def passed_over(version: Json, deployment: Json) -> bool:
 
 def refused(version: str, deployment: Json) -> bool:
     """Whether the deployment rolled this version back, and is not trying it again right now."""
-    rejected = [one for one in deployment.get("status", {}).get("rejected", []) if not one.get("retrying")]
-    return version in [one.get("version") for one in rejected]
+    return any(not one.get("retrying") for one in _said(version, deployment))
 
 
-def tried_again(version: str, deployment: Json) -> bool:
-    """Whether the deployment rolled it back, and tries it again by itself when its time has come."""
+def may_be_tried(version: str, deployment: Json) -> bool:
+    """Whether it was refused, but will be tried again by itself, or was aborted before anybody made it."""
+    return any(one.get("nextRetryTime") or not one.get("revision") for one in _said(version, deployment))
+
+
+def blameless(version: str, deployment: Json) -> bool:
+    """Whether nothing is known against it: another version won the experiment in which it was, or it was
+    aborted before anybody made it.
+    """
+    won = (one.get("lost") and one.get("byHand") for one in _said(version, deployment))
+    return any(won) or not any(one.get("revision") for one in _said(version, deployment))
+
+
+def _said(version: str, deployment: Json) -> list[Json]:
     rejected = deployment.get("status", {}).get("rejected", [])
-    return any(one.get("version") == version and one.get("nextRetryTime") for one in rejected)
-
-
-def outdone(version: str, deployment: Json) -> bool:
-    """Whether it was in an experiment that another version won, and nothing else was said against it."""
-    rejected = deployment.get("status", {}).get("rejected", [])
-    return any(one.get("version") == version and one.get("lost") and one.get("byHand") for one in rejected)
+    return [one for one in rejected if one.get("version") == version]

@@ -3,8 +3,8 @@
 Comes in: the runs in status, the TrainingJobs, the registry and the deployment. Goes out: the runs with
 their results, and how many in a row came to nothing. Invariants: a result that is known is never worked out
 again, so TrainingJobs may be deleted, but for the last run's whose version was rolled back and serves after
-all; a version that somebody may still approve, that is on its way or will be tried again by itself has no
-result yet; status holds a few runs and sums of others, whatever the budget.
+all; a version that somebody may still approve, that is on its way, or that may be tried yet has no result;
+status holds a few runs and sums of others, whatever the budget.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from noria_operator.domain.budget import Past
 from noria_operator.domain.quantities import amount
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers_rollout import made_by, outdone, passed_over, refused, tried_again
+from noria_operator.domain.triggers_rollout import blameless, made_by, may_be_tried, passed_over, refused
 
 Json = dict[str, Any]
 
@@ -132,10 +132,10 @@ def _fate(made: Json, deployment: Json | None, *, last: bool) -> str:
     name = made["metadata"]["name"]
     if _serves(deployment, made):
         return "Promoted"
-    if last and tried_again(name, deployment):
+    if last and may_be_tried(name, deployment):
         return ""
     if refused(name, deployment):
-        return "Kept" if outdone(name, deployment) else "RolledBack"
+        return "Kept" if blameless(name, deployment) else "RolledBack"
     approved = made.get("status", {}).get("phase") == "Approved"
     return "Kept" if approved and passed_over(made, deployment) else ""
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.domain.test_triggers_plan import Loop, asked, entry, quality, weekly
-from tests.unit.domain.training_world import deployment, version
+from tests.unit.domain.training_world import deployment, served, version
 
 from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.training_times import stamp
@@ -178,7 +178,7 @@ def test_each_failure_in_a_row_doubles_the_cooldown_and_a_promotion_ends_that() 
     made = version(2, lineage={"trainingJob": {"name": last["trainingJob"], "uid": "u"}})
     loop.step(seen=deployment(1), versions=[version(1), made])
     loop.now += 3 * HOUR
-    loop.step(quality("w3"), seen=deployment(1, rejected=[{"version": "flights-2"}]), versions=[made])
+    loop.step(quality("w3"), seen=deployment(1, rejected=[served(2)]), versions=[made])
     assert (loop.status["failures"], loop.status["blockedBy"]) == (3, "Cooldown")
     assert loop.status["nextEligibleTime"] == stamp(loop.now + 5 * HOUR)
     loop.now += 5 * HOUR
@@ -299,7 +299,7 @@ def test_a_run_for_an_old_champion_is_neither_replaced_nor_followed_by_another_f
     loop.step(old(), seen=trial, versions=[made])
     assert "rolling out flights-2" in entry(loop.status, "weekly")["message"]
     assert len(loop.jobs) == 1
-    loop.step(old(), seen=deployment(1, rejected=[{"version": "flights-2"}]), versions=[made])
+    loop.step(old(), seen=deployment(1, rejected=[served(2)]), versions=[made])
     assert len(loop.status["runs"]) == 2
 
 
@@ -330,9 +330,7 @@ def test_a_run_for_a_loss_is_neither_replaced_nor_followed_by_another_for_it(pol
     trial = deployment(1, candidate={"version": "flights-2"})
     loop.step(*asks(lost(loop, "w5")), seen=trial, versions=[made])
     assert len(loop.status["runs"]) == 1, "nor is its version before it was judged"
-    loop.step(
-        *asks(lost(loop, "w5")), seen=deployment(1, rejected=[{"version": "flights-2"}]), versions=[made]
-    )
+    loop.step(*asks(lost(loop, "w5")), seen=deployment(1, rejected=[served(2)]), versions=[made])
     assert len(loop.status["runs"]) == 2
 
 

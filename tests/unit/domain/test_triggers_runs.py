@@ -34,11 +34,14 @@ def made(phase: str = "Approved") -> Json:
     return version(2, phase=phase, lineage={"trainingJob": {"name": "run-1", "uid": "u"}})
 
 
-BEHIND = {"version": "flights-2", "lost": True}
+BEHIND = served(2) | {"lost": True}
 """Of an experiment that another arm won; by hand where the win is all that was said against it."""
 
-RETRIED = {"version": "flights-2", "nextRetryTime": stamp(NOW + HOUR)}
+RETRIED = served(2) | {"nextRetryTime": stamp(NOW + HOUR)}
 """Rolled back, and to be tried again by itself."""
+
+UNSEEN = {"version": "flights-2", "revision": "", "byHand": True}
+"""An arm that was aborted before its version was made."""
 
 UNDONE = {"target": served(1), "left": served(3)}
 """Back to the champion of before, past the version that the run made."""
@@ -55,8 +58,9 @@ UNDONE = {"target": served(1), "left": served(3)}
         ([job("Succeeded")], [made("PendingApproval")], deployment(1), None, 3),
         ([job("Succeeded")], [made("Rejected")], deployment(1), "Refused", 4),
         ([job("Succeeded")], [made()], deployment(2), "Promoted", 0),
-        ([job("Succeeded")], [made()], deployment(1, rejected=[{"version": "flights-2"}]), "RolledBack", 4),
+        ([job("Succeeded")], [made()], deployment(1, rejected=[served(2)]), "RolledBack", 4),
         ([job("Succeeded")], [made()], deployment(1, rejected=[RETRIED]), None, 3),
+        ([job("Succeeded")], [made()], deployment(1, rejected=[UNSEEN]), None, 3),
         ([job("Succeeded")], [made()], deployment(1, rejected=[{**BEHIND, "byHand": True}]), "Kept", 0),
         ([job("Succeeded")], [made()], deployment(1, rejected=[BEHIND]), "RolledBack", 4),
         ([job("Succeeded")], [made()], deployment(1, pinned="flights-1"), "Kept", 0),
@@ -84,11 +88,18 @@ def test_a_version_that_is_still_on_its_way_when_the_next_run_starts_is_kept() -
     assert ([run.get("result") for run in runs], failures) == (["Kept", None], 0)
 
 
-def test_a_version_that_waits_for_a_retry_when_the_next_run_starts_was_rolled_back() -> None:
-    later, serving = RUN | {"trainingJob": "run-2"}, deployment(1, rejected=[RETRIED])
+@pytest.mark.parametrize(
+    ("rejected", "result", "failures"),
+    [(RETRIED, "RolledBack", 3), (UNSEEN, "Kept", 0)],
+    ids=["it waits for its retry", "it was aborted before it was made"],
+)
+def test_a_version_that_may_still_be_tried_is_told_of_once_the_next_run_starts(
+    rejected: Json, result: str, failures: int
+) -> None:
+    later, serving = RUN | {"trainingJob": "run-2"}, deployment(1, rejected=[rejected])
     jobs = [job("Succeeded"), training_job("run-2")]
-    runs, failures = settled([RUN, later], 2, jobs=jobs, versions=[made()], deployment=serving)
-    assert ([run.get("result") for run in runs], failures) == (["RolledBack", None], 3)
+    runs, count = settled([RUN, later], 2, jobs=jobs, versions=[made()], deployment=serving)
+    assert ([run.get("result") for run in runs], count) == ([result, None], failures)
 
 
 def test_a_version_that_a_person_tried_again_and_that_serves_was_promoted_after_all() -> None:
