@@ -46,7 +46,7 @@ class Gate(Spec):
     max: Decimal | None = Field(default=None, description='Greatest value that passes, for example "0.2".')
     versus: Literal["champion"] | None = Field(
         default=None,
-        description="Compare with the champion on the same rows; passes while nothing serves yet, fails when "
+        description="Compare with the champion on the same rows; passes while there is none yet, fails when "
         "its ModelVersion was deleted.",
     )
     max_drop: UnsignedDecimal | None = Field(

@@ -1,13 +1,14 @@
 """Evaluation: challenger and champion on the same held-out rows, and the gates that read it.
 
 Comes in: a TrainingJob whose trainer handed over a model. Goes out: the evaluation Job to make, then its
-figures in status, then the gates' verdicts. Invariant: the champion is chosen once, when the Job is made,
-and stays with that Job: a promotion meanwhile does not change what the challenger is compared with.
+figures in status, then the gates' verdicts. Invariants: the champion is chosen once, when the Job is made,
+and stays with that Job: a promotion meanwhile does not change what the challenger is compared with; a model
+is compared with nothing only where no version could be served in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
@@ -21,6 +22,7 @@ from noria_operator.domain.training_overlap import seen_by_champion
 from noria_operator.domain.training_plan import Case, Plan, failed
 from noria_operator.domain.training_runs import Run, State, ended, judge_run, last_word, refusal, terminated
 from noria_operator.domain.training_status import progress
+from noria_operator.domain.triggers_rollout import first_is_late, refused
 
 Json = dict[str, Any]
 
@@ -33,11 +35,40 @@ def champion_name(deployment: Json | None) -> str:
 def champion_of(deployment: Json | None, versions: Iterable[Json]) -> Bundle | None:
     """The stable version of a ModelDeployment, as far as it still exists."""
     name = champion_name(deployment)
-    for version in versions:
-        if version["metadata"]["name"] == name:
-            artifact = version["spec"]["artifact"]
-            return Bundle(artifact["uri"], artifact["digest"], artifact.get("secretName"), name)
-    return None
+    return next((_bundle(one) for one in versions if one["metadata"]["name"] == name), None)
+
+
+def _bundle(version: Json) -> Bundle:
+    artifact, name = version["spec"]["artifact"], version["metadata"]["name"]
+    return Bundle(artifact["uri"], artifact["digest"], artifact.get("secretName"), name)
+
+
+def _compared_with(case: Case) -> Bundle | None:
+    """The champion; while nothing serves, as when a ModelDeployment is made anew, the version that will: the
+    pinned one, or the newest approved one. Else one that nobody compared with it would take its place.
+    """
+    spec, seen = case.job.spec, case.seen
+    if seen.champion is not None or seen.champion_name or spec.deployment is None:
+        return seen.champion
+    named = (one for one in seen.deployments if one["metadata"]["name"] == spec.deployment)
+    deployment: Json = next(named, {"spec": {}})
+    experiment = (deployment["spec"].get("strategy") or {}).get("experiment") or {}
+    passed_over = {arm["version"] for arm in experiment.get("arms") or ()}
+    status = deployment.get("status", {})
+    if first_is_late(status):
+        passed_over.add((status.get("candidate") or {}).get("version"))
+    may = [one for one in seen.versions if _may_serve(one, spec.model, deployment, passed_over)]
+    pinned = deployment["spec"].get("version")
+    first = max(
+        may, key=lambda one: (one["metadata"]["name"] == pinned, one["spec"]["version"]), default=None
+    )
+    return _bundle(first) if first else None
+
+
+def _may_serve(version: Json, model: str, deployment: Json, passed_over: Container[str]) -> bool:
+    name, phase = version["metadata"]["name"], version.get("status", {}).get("phase")
+    good = phase == "Approved" and version["spec"]["model"] == model
+    return good and name not in passed_over and not refused(name, deployment)
 
 
 def evaluate(case: Case) -> Plan | None:
@@ -49,9 +80,10 @@ def evaluate(case: Case) -> Plan | None:
         lost = _champion_lost(case)
         if lost is not None:
             return lost
-        against = f" against {case.seen.champion.version}" if case.seen.champion else ""
+        champion = _compared_with(case)
+        against = f" against {champion.version}" if champion else ""
         status = progress(case.obj, TrainingPhase.EVALUATING, f"scoring the model{against}", case.now)
-        return Plan(status, create=_job(case))
+        return Plan(status, create=_job(case, champion))
     verdict = judge_run(run, pending=case.job.spec.deadlines.pending, now=case.now)
     if verdict.state is State.COMPLETE:
         return _figures(case, run)
@@ -113,11 +145,11 @@ def _seen_by_champion(case: Case, name: str) -> str:
     return seen_by_champion(case.job.spec, held, champion)
 
 
-def _job(case: Case) -> Json:
+def _job(case: Case, champion: Bundle | None) -> Json:
     artifact = case.status["artifact"]
     challenger = Bundle(artifact["uri"], artifact["digest"], case.job.spec.output.secret_name)
     job = evaluation_job(
-        case.obj, case.job.spec, challenger=challenger, champion=case.seen.champion, images=case.images
+        case.obj, case.job.spec, challenger=challenger, champion=champion, images=case.images
     )
     said = terminated(ended(case.seen.train, "Succeeded")).get("message") if case.seen.train else None
     if said:

@@ -2,8 +2,8 @@
 
 Comes in: the gates of a TrainingJob and the metrics of challenger and champion on the same held-out rows.
 Goes out: one verdict a gate, with the numbers that led to it. Invariant: what the trainer claims about
-itself is never read here. A comparison is by the metric's direction (`quality.DIRECTIONS`); while nothing
-serves yet it passes and says so (a champion that was deleted is another matter: see `evaluation`).
+itself is never read here. A comparison is by the metric's direction (`quality.DIRECTIONS`); while there is
+no champion yet it passes and says so (`evaluation` knows who is, also while nothing serves).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from noria_serving.contract import NO_PROBABILITIES, OF_PROBABILITIES
 
 @dataclass(frozen=True)
 class Scores:
-    """Metrics as decimal strings; `champion` is None where nothing serves yet."""
+    """Metrics as decimal strings; `champion` is None where there is none yet."""
 
     challenger: Mapping[str, str]
     champion: Mapping[str, str] | None = None

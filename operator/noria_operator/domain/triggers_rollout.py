@@ -23,7 +23,7 @@ def rolling_out(job: str, deployment: Json | None, versions: Sequence[Json]) -> 
         return ""
     name, status = deployment["metadata"]["name"], deployment.get("status", {})
     candidate = (status.get("candidate") or {}).get("version")
-    late = not status.get("stable") and _is_late(status)
+    late = first_is_late(status)
     if candidate and not late:
         return f"ModelDeployment {name} is rolling out {candidate}"
     version = next((one for one in versions if made_by(one, job)), None) if job else None
@@ -44,8 +44,10 @@ def made_by(version: Json, job: str) -> bool:
     return bool((lineage.get("trainingJob") or {}).get("name") == job)
 
 
-def _is_late(status: Json) -> bool:
-    """Whether the pods of what is on trial were not ready in time."""
+def first_is_late(status: Json) -> bool:
+    """Whether nothing serves because the pods of the first version were not ready in time."""
+    if status.get("stable"):
+        return False
     said = (
         one for one in status.get("conditions", ()) if one["type"] == "Stalled" and one["status"] == "True"
     )

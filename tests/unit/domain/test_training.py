@@ -17,11 +17,13 @@ from tests.unit.domain.training_world import (
     after,
     case,
     complete,
+    deployment,
     ended_pod,
     evaluation,
     job,
     pod,
     result,
+    served,
     training_job,
     version,
 )
@@ -230,6 +232,55 @@ def test_the_champion_stays_the_one_that_the_evaluation_was_made_with() -> None:
     promoted = type(CHAMPION)("pvc://models/flights/9", CHAMPION.digest, None, "flights-9")
     obj, _ = step(obj, Observed(train, complete(plan.create, evaluation()), promoted))
     assert obj["status"]["evaluation"]["championVersion"] == "flights-1"
+
+
+ARM: Json = {"strategy": {"experiment": {"arms": [{"version": "flights-3", "weight": 10}]}}}
+LATE = {"type": "Stalled", "status": "True", "reason": "ProgressDeadlineExceeded"}
+
+
+@pytest.mark.parametrize(
+    ("serving", "champion"),
+    [
+        (None, "flights-3"),
+        (deployment(None), "flights-3"),
+        (deployment(None, candidate=served(3)), "flights-3"),
+        (deployment(None, pinned="flights-1"), "flights-1"),
+        (deployment(None, pinned="flights-9"), "flights-3"),
+        (deployment(None) | {"spec": {"model": "flights"} | ARM}, "flights-2"),
+        (deployment(None, rejected=[served(3)]), "flights-2"),
+        (deployment(None, candidate=served(3), conditions=[LATE]), "flights-2"),
+    ],
+    ids=[
+        "it was deleted",
+        "it was made anew",
+        "and begins",
+        "it is pinned",
+        "to one that is not there",
+        "the newest is an arm",
+        "was refused",
+        "never became ready",
+    ],
+)
+def test_while_nothing_serves_a_model_is_compared_with_what_will(serving: Json | None, champion: str) -> None:
+    """Else the newest version, which nothing was compared with, took all traffic as the first one."""
+    versions = [version(1), version(3), version(2), version(4, phase="PendingApproval")]
+    obj, train = trained()
+    seen = Observed(
+        train, versions=[*versions, version(7, model="other")], deployments=[serving] if serving else []
+    )
+    obj, plan = step(obj, seen)
+    assert plan.create is not None
+    assert f"against {champion}" in obj["status"]["message"]
+    obj, _ = step(obj, replace(seen, evaluate=complete(plan.create, evaluation("0.69"))))
+    obj, _ = step(obj, replace(seen, evaluate=complete(plan.create, evaluation("0.69"))))
+    assert condition(obj, "Failed")["reason"] == "GateFailed"
+    assert f"of champion {champion}" in obj["status"]["message"]
+
+
+def test_a_model_of_no_deployment_is_compared_with_nothing() -> None:
+    obj, train = trained(deployment=None, gates=None)
+    obj, _ = step(obj, Observed(train, versions=[version(1)]))
+    assert "against" not in obj["status"]["message"]
 
 
 def test_a_champion_whose_version_was_deleted_is_not_taken_for_no_champion() -> None:
