@@ -47,15 +47,17 @@ def to_give_back(runs: Sequence[Json]) -> bool:
 
 def given_back(obj: Json) -> Json:
     """The object as a pass takes it: with what ended runs did not answer, and without what they kept. Nor is
-    anything answered by a request that waits for a trigger which the spec has no more: it is forgotten.
+    anything answered by a request that waits for a trigger which the spec has no more: it is forgotten, as
+    is the planned run where the spec has no `followUp` any more.
     """
     status, triggers = obj.get("status", {}), obj["spec"].get("triggers", [])
     runs, queued = status.get("runs") or [], status.get("queued")
     removed = queued is not None and kind_named(queued["trigger"], triggers) == "removed"
-    if not (removed or any("answers" in run and run.get("result") for run in runs)):
+    planned, follows = status.get("followUp"), bool(obj["spec"].get("followUp"))
+    ended = any("answers" in run and run.get("result") for run in runs)
+    if not (removed or ended or (planned and not follows)):
         return obj
     entries = {one["name"]: one for one in status.get("triggers", [])}
-    planned = status.get("followUp")
     lost = [run["answers"] for run in reversed(runs) if "answers" in run and run.get("result") in NOTHING]
     lost += [queued.get("answers") or {}] if queued and removed else []
     for name, backs in ((name, backs) for answers in lost for name, backs in answers.items()):
@@ -67,7 +69,8 @@ def given_back(obj: Json) -> Json:
             for back in backs:
                 entries[name] = again(entries[name], back)
     open_ = [run if not run.get("result") else _without_keep(run) for run in runs]
-    mended = {"runs": open_, "triggers": [*entries.values()]} | ({"followUp": planned} if planned else {})
+    mended: Json = {"runs": open_, "triggers": [*entries.values()]}
+    mended |= {"followUp": planned if follows else None} if planned else {}
     mended |= {"queued": None} if removed else {}
     return obj | {"status": status | mended}
 

@@ -65,7 +65,7 @@ def test_many_loops_that_fell_due_in_an_outage_start_one_by_one_within_ten_minut
         "schedule": lambda now: [at_eleven(now, grace)],
         "followUp": lambda now: [],
     }
-    loops = [loop(f"uid-{number}") for number in range(40)]
+    loops = [loop(f"uid-{number}", followUp="72h") for number in range(40)]
     started = []
     for minute in (0, 5, 10):
         for one in loops:
@@ -120,7 +120,7 @@ def test_a_run_that_waits_for_its_turn_says_so_and_is_looked_at_then() -> None:
     one.now = turn
     one.settle(old(turn, NOW - HOUR))
     assert len(one.jobs) == 1
-    waiting = planned(loop("a", triggers=[]), NOW - HOUR)
+    waiting = planned(loop("a", triggers=[], followUp="72h"), NOW - HOUR)
     waiting.gap = BACK
     assert waiting.step().due == turn
 

@@ -386,6 +386,18 @@ def test_a_loss_of_quality_is_followed_by_one_run_on_data_from_after_the_alarm()
     assert len(loop.jobs) == 2
 
 
+def test_a_follow_up_that_the_spec_asks_for_no_more_is_forgotten() -> None:
+    loop = Loop(cooldown="1h", followUp="72h")
+    loop.settle(quality())
+    loop.finish("Failed")
+    del loop.obj["spec"]["followUp"]
+    loop.step()
+    assert "followUp" not in loop.status
+    loop.now += 72 * HOUR
+    loop.settle()
+    assert len(loop.jobs) == 1
+
+
 @pytest.mark.parametrize("kind", ["performance", "estimatedPerformance", "conceptDrift", "drift"])
 def test_every_kind_that_tells_of_a_loss_is_followed_by_a_run(kind: str) -> None:
     rule: Json = {"metric": "auc", "min": "0.65"} if "erformance" in kind else {}

@@ -258,6 +258,20 @@ def test_a_follow_up_that_failed_is_made_again(first: tuple[Request, ...]) -> No
     assert (len(loop.jobs), loop.status["lastTrigger"]["reason"]) == (2, "FollowUp")
 
 
+def test_a_follow_up_that_failed_is_not_made_again_where_the_spec_asks_for_none() -> None:
+    obj = Loop().obj
+    planned = {"at": "2026-03-01T11:00:00Z", "of": "flights-first"}
+    run = {
+        "at": planned["at"],
+        "trainingJob": "second",
+        "result": "Failed",
+        "answers": {"FollowUp": [planned]},
+    }
+    found = given_back(obj | {"status": {"runs": [run]}})
+    assert not found["status"].get("followUp")
+    assert "answers" not in found["status"]["runs"][0]
+
+
 def test_a_new_champion_has_another_history() -> None:
     loop = Asking(WATCH, found())
     loop.ask(watched)
