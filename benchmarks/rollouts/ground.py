@@ -26,12 +26,15 @@ from noria_operator.kube.login import from_kubeconfig
 
 POD_ADDRESSES = "10.0.0.0/8"
 CLONE_NEWNET = 0x40000000
-BITMAP = (
-    "--emulated-version=1.33",  # the last that lets it be chosen
-    "--feature-gates=MultiCIDRServiceAllocator=false,WatchList=true",
-)
-"""Flags of an API server that keeps addresses of Services in a bitmap, as Kubernetes did before 1.33, and
-begins watches with all there is, as it does now. An address takes the same time then however many there are.
+BITMAP = {
+    "kube-apiserver": (
+        "--emulated-version=1.33",  # the last that lets it be chosen
+        "--feature-gates=MultiCIDRServiceAllocator=false,WatchList=true",
+    ),
+    "kube-scheduler": ("--emulated-version=1.33",),  # today's waits for what that API server has not
+}
+"""Flags with which addresses of Services are kept in a bitmap, as before Kubernetes 1.33, and watches begin
+with all there is, as today. An address takes the same time then however many there are.
 """
 BITMAP_HELP = "addresses of Services from a bitmap, as before Kubernetes 1.33"
 
@@ -69,7 +72,7 @@ class Ground:
 @asynccontextmanager
 async def ground(folder: Path, *, audited: bool = False, bitmap: bool = False) -> AsyncIterator[Ground]:
     """A fresh API server, whose data are gone afterwards; `bitmap`: one with these flags."""
-    flags = BITMAP if bitmap else ()
+    flags = BITMAP if bitmap else {}
     with control_plane(folder / "cluster", kwok=True, audited=audited, flags=flags) as kubeconfig:
         raise_pod_limit(kubeconfig)
         async with Client(from_kubeconfig(kubeconfig)) as client:

@@ -133,7 +133,7 @@ async def test_where_watches_do_not_begin_with_all_there_is_lists_find_what_was_
 @pytest.fixture
 async def older(tmp_path: Path) -> AsyncIterator[Cluster]:
     """On an API server that answers as Kubernetes 1.33 does, and before 1.32."""
-    with control_plane(tmp_path, flags=["--feature-gates=WatchList=false"]) as path:
+    with control_plane(tmp_path, flags={"kube-apiserver": ["--feature-gates=WatchList=false"]}) as path:
         await prepare(path)
         endpoint = from_kubeconfig(path)
         async with Client(endpoint) as client:

@@ -97,7 +97,7 @@ def auditing(directory: Path) -> tuple[str, ...]:
 
 
 def api_server(
-    directory: Path, pki: Path, at: Endpoints, *, authorization: str, more: Sequence[str] = ()
+    directory: Path, pki: Path, at: Endpoints, *, authorization: str, audit: Sequence[str] = ()
 ) -> Component:
     """The API server: RBAC always, requests of nobody refused, aggregation on (metrics-server can join).
 
@@ -139,7 +139,7 @@ def api_server(
             "--anonymous-auth=false",
             "--allow-privileged=true",
             "--profiling=false",
-            *more,
+            *audit,
             *kubelets,
             *requestheader,
         ),

@@ -11,8 +11,9 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tools.cluster import binaries, components, kubeconfig, pki
@@ -24,15 +25,17 @@ from tools.ports import free_port
 
 START_SECONDS = 60.0
 KWOK_NODE = "kwok-0"
+Flags = Mapping[str, Sequence[str]]
+"""By component."""
 
 
 @contextmanager
 def control_plane(
-    directory: Path, *, kwok: bool = False, audited: bool = False, flags: Sequence[str] = ()
+    directory: Path, *, kwok: bool = False, audited: bool = False, flags: Flags | None = None
 ) -> Iterator[Path]:
     """Run a control plane whose data live in `directory`; gives the admin kubeconfig, ends it afterwards.
 
-    `audited`: its API server writes down what `components.audit_log` is for; `flags`: more of its own.
+    `audited`: its API server writes down what `components.audit_log` is for; `flags`: more than the usual.
     """
     directory = directory.resolve()
     path = start(directory, kwok=kwok, audited=audited, flags=flags, die_with_parent=True)
@@ -47,7 +50,7 @@ def start(
     *,
     kwok: bool = False,
     audited: bool = False,
-    flags: Sequence[str] = (),
+    flags: Flags | None = None,
     die_with_parent: bool = False,
 ) -> Path:
     """Start a fresh control plane in `directory` and return its admin kubeconfig when the API is ready."""
@@ -56,8 +59,9 @@ def start(
     directory.mkdir(parents=True, exist_ok=True)
     for attempt in (1, 2, 3):  # another program may take a port between our choice and its use
         try:
-            more = (*flags, *(components.auditing(directory) if audited else ()))
-            return _start(directory, kwok=kwok, flags=more, die_with_parent=die_with_parent)
+            return _start(
+                directory, kwok=kwok, audited=audited, flags=flags or {}, die_with_parent=die_with_parent
+            )
         except _PortTaken as taken:
             stop(directory)
             if attempt == 3:
@@ -86,23 +90,28 @@ class _PortTaken(Exception):
     """A component could not bind the port chosen for it."""
 
 
-def _start(directory: Path, *, kwok: bool, flags: Sequence[str], die_with_parent: bool) -> Path:
+def _start(directory: Path, *, kwok: bool, audited: bool, flags: Flags, die_with_parent: bool) -> Path:
+    def spawned(component: Component) -> subprocess.Popen[bytes]:
+        argv = (*component.argv, *flags.get(component.name, ()))
+        return _spawn(directory, replace(component, argv=argv), die_with_parent)
+
     at = _endpoints()
     keys = directory / "pki"
     pki.ensure(keys, pki.control_plane_parties(at.api_names))
     for party in ("admin", "controller-manager", "scheduler"):
         kubeconfig.write(directory / f"{party}.conf", server=at.server, pki=keys, party=party)
     admin = directory / "admin.conf"
-    api_server = components.api_server(directory, keys, at, authorization="Node,RBAC", more=flags)
+    audit = components.auditing(directory) if audited else ()
+    api_server = components.api_server(directory, keys, at, authorization="Node,RBAC", audit=audit)
     first = [components.etcd(directory, at), api_server]
     then = [components.controller_manager(directory, keys, at, nodes=kwok)]
     if kwok:
         then += [components.scheduler(directory), components.kwok(directory)]
-    children = [_spawn(directory, component, die_with_parent) for component in first]
+    children = [spawned(component) for component in first]
     api = Api(admin)
     _wait_until_ready(directory, api, first, children)
     for component in then:
-        _spawn(directory, component, die_with_parent)
+        spawned(component)
     _wait_for_controllers(api)
     if kwok:
         _simulated_node(api)

@@ -65,7 +65,7 @@ class Supervisor:
         prepare_mounts(slot)
         self._run(components.etcd(slot.run, at))
         audit = components.auditing(slot.run)
-        self._run(components.api_server(slot.run, keys, at, authorization="Node,RBAC", more=audit))
+        self._run(components.api_server(slot.run, keys, at, authorization="Node,RBAC", audit=audit))
         self._run(node.registry(slot))
         self._runtime()
         self._until("registry", lambda: answers(f"http://{REGISTRY}/v2/"))

@@ -368,7 +368,7 @@ def _ends(pod: Json) -> int | None:
     if not ours or ended(pod) or "deletionTimestamp" in pod["metadata"]:
         return None
     containers = pod.get("status", {}).get("containerStatuses") or ()
-    return sum(one.get("restartCount", 0) + _is_down(one) for one in containers if one["name"] in ours)
+    return sum(int(one.get("restartCount", 0)) + _is_down(one) for one in containers if one["name"] in ours)
 
 
 def _is_down(container: Json) -> bool:
