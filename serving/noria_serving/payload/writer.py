@@ -3,8 +3,8 @@
 In: records from the queue. Out: Parquet files at the place, with names that no other process uses:
 `predictions/version=<version>/day=<day>/<time>-<process>-<number>.parquet`, and the same under `labels/`.
 Invariants: a file that could not be written is tried again, later and later, while records beyond the bound
-are dropped by whoever offers them; a record that cannot be written is dropped alone; the store's client and
-pyarrow are loaded here, when the first file is due.
+are dropped by whoever offers them; no record waits for another one to come; one that cannot be written is
+dropped alone; the store's client and pyarrow are loaded here, when the first file is due.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class Writer(Thread):
         self._number = 0
         self._records: list[Prediction | Labels] = []
         self._size = 0
+        self._due = 0.0
+        """When (time.monotonic()) the first of the records has waited long enough, if there are any."""
         self._closing = False
         self.done = 0
         """Bytes of records that wait no more; only this thread adds to it, and to what follows."""
@@ -76,15 +78,11 @@ class Writer(Thread):
         self.failures = 0
 
     def run(self) -> None:
-        due = None
         while not self._closing:
-            self._take(None if due is None else max(0.0, due - time.monotonic()))
-            now = time.monotonic()
-            if due is None and self._records:
-                due = now + self._settings.every
-            if self._closing or self._size >= self._settings.file_bytes or (due is not None and now >= due):
+            self._take(max(0.0, self._due - time.monotonic()) if self._records else None)
+            due = self._records and time.monotonic() >= self._due
+            if self._closing or due or self._size >= self._settings.file_bytes:
                 self._write()
-                due = None
         if self._records:  # what came while the last file met trouble
             self._write()
 
@@ -96,6 +94,8 @@ class Writer(Thread):
         if record is None:
             self._closing = True
             return
+        if not self._records:
+            self._due = time.monotonic() + self._settings.every
         self._records.append(record)
         self._size += record.size
 

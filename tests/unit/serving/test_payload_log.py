@@ -329,6 +329,30 @@ def test_a_store_that_is_away_is_tried_again(loaded_frame: Loaded, monkeypatch: 
     assert here.failures >= 1
 
 
+def test_rows_that_came_during_an_outage_wait_no_longer_than_others(
+    loaded_frame: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the last ones before a quiet night wait until somebody asks again."""
+    monkeypatch.setattr(writer, "FIRST_WAIT", 0.01)
+    store, both = Store(), threading.Event()
+
+    def place(name: str, data: bytes) -> None:
+        if not store.tried.is_set():
+            answer(here, 2, [(2.0, 1, "AA")])
+            store.open.clear()
+        try:
+            store(name, data)
+        finally:
+            store.open.set()
+        if len(store.rows("predictions")) == 2:
+            both.set()
+
+    here = log(loaded_frame, place, every=0.01)
+    answer(here, 1, [(1.0, 1, "AA")])
+    assert both.wait(10)
+    finished(here)
+
+
 def test_a_store_that_stays_away_does_not_hold_the_end(loaded_frame: Loaded) -> None:
     store = Store()
     store.open.clear()
