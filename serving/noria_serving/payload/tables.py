@@ -28,7 +28,7 @@ _TIME = pa.timestamp("us", tz="UTC")
 
 def predictions(records: Sequence[Prediction], columns: Columns) -> bytes:
     """id, row, time, request; input.<feature> of each feature; output.<tensor> of each output with a value
-    for each row, or output.<tensor>.<column> of one with several.
+    for each row, or output.<tensor>.<column> of one with several, of as many in all records.
     """
     counts = np.array([record.rows for record in records])
     table: dict[str, Any] = {
@@ -40,9 +40,12 @@ def predictions(records: Sequence[Prediction], columns: Columns) -> bytes:
     for name, tensor, column in columns.inputs:
         table[name] = _values([_column(record.inputs, tensor, column) for record in records])
     for name, index in columns.outputs:
-        if any(len(record.outputs[index]) != record.rows for record in records):
+        given = [record.outputs[index] for record in records]
+        if any(len(array) != record.rows for array, record in zip(given, records, strict=True)):
             continue
-        joined = np.concatenate([_flat(record.outputs[index]) for record in records])
+        if len({array.shape[1:] for array in given}) > 1:
+            continue  # rows differ in size
+        joined = np.concatenate([_flat(array) for array in given])
         for column in range(joined.shape[1]):
             single = joined.shape[1] == 1
             table[name if single else f"{name}.{column}"] = _values([joined[:, column]])

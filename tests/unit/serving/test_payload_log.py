@@ -373,6 +373,23 @@ def test_a_record_that_cannot_be_written_takes_no_other_along(loaded_frame: Load
     assert here.dropped["unwritable"] == 1
 
 
+def test_an_output_whose_width_differs_between_requests_takes_nothing_else_along(
+    loaded: Loaded,
+) -> None:
+    """Its columns would be others in each row. Files of requests of one width have it."""
+    store = Store()
+    for widths in ((1, 3), (2, 2)):
+        here = log(loaded, store)
+        for number, width in enumerate(widths):
+            outputs = [np.zeros(1, np.int64), np.zeros((1, width), np.float32)]
+            here.prediction(nonce(number), NOW, None, {"input-0": np.zeros((1, 3), np.float32)}, outputs)
+        finished(here)
+        assert here.dropped == {"full": 0, "unwritable": 0}
+    told = [[name for name in row if name.startswith("output.")] for row in store.rows("predictions")]
+    wide = ["output.label", "output.probabilities.0", "output.probabilities.1"]
+    assert told == [["output.label"], ["output.label"], wide, wide]
+
+
 def test_words_that_are_no_unicode_are_written_as_they_were_answered(loaded_frame: Loaded) -> None:
     """Which only models give: those of requests are Unicode."""
     store = Store()
