@@ -25,6 +25,7 @@ from noria_serving.counters.binning import Numbers, Texts
 from noria_serving.data import parse_select
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.job import run
+from noria_serving.leaving import leave
 from noria_serving.projection import mixed
 from noria_serving.quality import numbered
 from noria_serving.reference import Bins
@@ -225,4 +226,4 @@ def _fitted(document: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(contract.CHECK_SCHEMA, check, os.environ)
+    leave(run(contract.CHECK_SCHEMA, check, os.environ))

@@ -25,6 +25,7 @@ from noria_serving.bundle import decimal
 from noria_serving.data import parse_select
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.job import run
+from noria_serving.leaving import leave
 from noria_serving.model.loaded import Loaded, load
 from noria_serving.quality import Outcome
 from noria_serving.slices import Slicing, asked, freeze
@@ -230,4 +231,4 @@ def score(loaded: Loaded, holdout: rows.Rows, label: str, *, learnt: frozenset[s
 
 
 if __name__ == "__main__":
-    run(contract.EVALUATION_SCHEMA, evaluate, os.environ)
+    leave(run(contract.EVALUATION_SCHEMA, evaluate, os.environ))

@@ -1,11 +1,10 @@
-"""The frame of our own jobs: run, write the result or the reason, leave with a code that says which."""
+"""The frame of our own jobs: run, write the result or the reason, give the exit code that says which."""
 
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from noria_serving import contract, log, result
 from noria_serving.errors import NoriaError, Reason
@@ -13,8 +12,8 @@ from noria_serving.errors import NoriaError, Reason
 Work = Callable[[Mapping[str, str]], dict[str, Any]]
 
 
-def run(schema: str, work: Work, env: Mapping[str, str]) -> NoReturn:
-    """Exit 0 with the document of `work` written, else as result.py maps the reason."""
+def run(schema: str, work: Work, env: Mapping[str, str]) -> int:
+    """0 with the document of `work` written, else as result.py maps the reason."""
     log.configure()
     logger = logging.getLogger(__name__)
     target = env.get(contract.ENV_RESULT)
@@ -22,12 +21,13 @@ def run(schema: str, work: Work, env: Mapping[str, str]) -> NoReturn:
         document = work(env)
         result.write(document, target)
         logger.info("done", extra={"result": document})
-        sys.exit(0)
     except NoriaError as error:
         refusal = error
         logger.exception("refused", extra={"reason": str(error.reason)})
     except Exception as error:
         refusal = NoriaError(Reason.INTERNAL, f"{type(error).__name__}: {error}")
         logger.exception("failed")
+    else:
+        return 0
     result.write_error(schema, refusal, target)
-    sys.exit(result.exit_code(refusal.reason))
+    return result.exit_code(refusal.reason)

@@ -12,12 +12,14 @@ from noria_serving.supervisor import Parent, supervise
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """With arguments that a program gives, nothing is supervised: its process is not ours to fork."""
+    """With arguments that a program gives, nothing is supervised: its process is not ours to fork or end."""
     given = sys.argv[1:] if arguments is None else arguments
     serves = not given or given[0] == "serve"
     parent = supervise() if serves and arguments is None else Parent()
     from noria_serving.cli import commands  # noqa: PLC0415  in the server, not in the supervisor
 
+    if arguments is None:
+        commands.end(given, parent)
     sys.exit(commands.run(given, parent))
 
 

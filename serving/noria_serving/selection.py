@@ -16,6 +16,7 @@ from noria_serving import contract
 from noria_serving.data import Select, parse_select, values_of
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.job import run
+from noria_serving.leaving import leave
 
 
 def select(env: Mapping[str, str]) -> dict[str, Any]:
@@ -54,4 +55,4 @@ def _entries(text: str) -> list[tuple[str, str, Select]]:
 
 
 if __name__ == "__main__":
-    run(contract.SELECTION_SCHEMA, select, os.environ)
+    leave(run(contract.SELECTION_SCHEMA, select, os.environ))

@@ -15,6 +15,7 @@ from noria_serving import contract, signing
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.job import run
+from noria_serving.leaving import leave
 from noria_serving.model.formats import check_format
 
 
@@ -36,4 +37,4 @@ def verify(env: Mapping[str, str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(contract.VERIFICATION_SCHEMA, verify, os.environ)
+    leave(run(contract.VERIFICATION_SCHEMA, verify, os.environ))

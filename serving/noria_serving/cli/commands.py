@@ -10,10 +10,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from noria_serving import contract, log, result, settings
 from noria_serving.cli import history, inspect, predict, reference, serve
 from noria_serving.errors import NoriaError
+from noria_serving.leaving import leave
 from noria_serving.supervisor import Parent
 
 _ABOUT = (
@@ -27,6 +29,11 @@ def run(given: Sequence[str], parent: Parent) -> int:
     refused bundle.
     """
     return _command(given, parent) if given else _from_environment(parent)
+
+
+def end(given: Sequence[str], parent: Parent) -> NoReturn:
+    """The same, and this process with it."""
+    leave(run(given, parent))
 
 
 def _command(arguments: Sequence[str], parent: Parent) -> int:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from noria_serving import contract, limits, scratch, signing, warmup
+from noria_serving import contract, limits, signing, warmup
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.leaving import leave_now
 from noria_serving.payload.settings import LogSettings, checked
 from noria_serving.settings import LAST_PORT, MAX_BODY, ModelSettings, Settings
 from noria_serving.signing import Trust
@@ -119,9 +119,7 @@ def listen(settings: Settings, parent: Parent) -> int:
         lifecycle = Lifecycle(settings, parent)
         code = await lifecycle.run()
         if lifecycle.models.busy:  # a thread that never returns would hold up the exit of the interpreter
-            scratch.remove(os.getpid())
-            logging.shutdown()
-            os._exit(code)
+            leave_now(code)
         return code
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

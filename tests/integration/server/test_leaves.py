@@ -62,6 +62,22 @@ models.load_service = load
 from noria_serving.main import main
 main()
 """
+HAS_A_THREAD = """
+import threading, time
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.server import models
+real = models.load_service
+
+def load(settings, limits):
+    threading.Thread(target=time.sleep, args=(3600,)).start()
+    if settings.model == "refused":
+        raise NoriaError(Reason.MODEL_INVALID, "no model")
+    return real(settings, limits)
+
+models.load_service = load
+from noria_serving.main import main
+main()
+"""
 
 WRITABLE = """
 import dataclasses
@@ -168,6 +184,19 @@ async def test_a_load_that_takes_long_holds_up_no_exit_and_leaves_nothing_behind
         async with asyncio.timeout(3):
             assert await server.process.wait() == 0
         assert os.listdir(tmp_path) == []
+
+
+async def test_a_thread_of_a_models_own_holds_up_no_exit(matrix_bundle: Bundle) -> None:
+    async with ready(matrix_bundle.path, arguments=["-c", HAS_A_THREAD], NORIA_DRAIN_SECONDS="0") as server:
+        assert await leave(server) == 0
+
+
+async def test_a_thread_of_a_refused_models_own_hides_no_exit_code(matrix_bundle: Bundle) -> None:
+    async with (
+        started(matrix_bundle.path, arguments=["-c", HAS_A_THREAD], NORIA_MODEL="refused") as server,
+        asyncio.timeout(DEADLINE),
+    ):
+        assert await server.process.wait() == 1
 
 
 @pytest.mark.parametrize("command", ["load", "unload"])

@@ -407,10 +407,8 @@ def test_a_job_writes_its_result_and_leaves_with_zero(tmp_path: Path, matrix_bun
         "NORIA_DIGEST": matrix_bundle.digest,
         "NORIA_RESULT": str(tmp_path / "r"),
     }
-    with pytest.raises(SystemExit) as caught:
-        job.run(contract.VERIFICATION_SCHEMA, verify.verify, env)
+    assert job.run(contract.VERIFICATION_SCHEMA, verify.verify, env) == 0
     document = json.loads((tmp_path / "r").read_bytes())
-    assert caught.value.code == 0
     assert document["digest"] == matrix_bundle.digest
     assert document["bytes"] == sum(file.stat().st_size for file in matrix_bundle.path.iterdir())
 
@@ -427,10 +425,9 @@ def test_a_job_that_refuses_says_why_in_json(
     tmp_path: Path, matrix_bundle: Bundle, changes, code: int, reason: str
 ) -> None:
     env = {"NORIA_BUNDLE": str(matrix_bundle.path), "NORIA_RESULT": str(tmp_path / "r"), **changes}
-    with pytest.raises(SystemExit) as caught:
-        job.run(contract.VERIFICATION_SCHEMA, verify.verify, env)
+    left = job.run(contract.VERIFICATION_SCHEMA, verify.verify, env)
     error = json.loads((tmp_path / "r").read_bytes())["error"]
-    assert (caught.value.code, error["reason"]) == (code, reason)
+    assert (left, error["reason"]) == (code, reason)
     assert error["message"]
 
 
@@ -438,7 +435,5 @@ def test_a_fault_of_ours_is_an_internal_error_with_a_message(tmp_path: Path) -> 
     def broken(_: object) -> dict[str, object]:
         raise ZeroDivisionError("x" * 10_000)
 
-    with pytest.raises(SystemExit) as caught:
-        job.run(contract.VERIFICATION_SCHEMA, broken, {"NORIA_RESULT": str(tmp_path / "r")})
-    assert caught.value.code == 4
+    assert job.run(contract.VERIFICATION_SCHEMA, broken, {"NORIA_RESULT": str(tmp_path / "r")}) == 4
     assert len((tmp_path / "r").read_bytes()) <= contract.RESULT_LIMIT

@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -189,6 +190,26 @@ def test_a_module_that_was_not_packed_is_missed_when_the_bundle_is_saved(
     assert "'forgotten_features'" in error.message
     assert "files=" in error.message
     assert "spec.server.image" in error.message
+
+
+@pytest.mark.processes
+def test_a_class_with_a_thread_of_its_own_is_saved(tmp_path: Path, imported: Imported, matrix) -> None:
+    """Though its thread never ends, and the process that proves the bundle does."""
+    (tmp_path / "fresh.py").write_text(
+        "import threading, time\nfrom noria_serving import PythonModel\n"
+        "class Fresh(PythonModel):\n"
+        "    def load(self, directory):\n"
+        "        threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "    def predict(self, inputs):\n"
+        "        return {'prediction': inputs['input-0'][:, 0]}\n"
+    )
+    rows, _ = matrix
+    begun = time.monotonic()
+    made = bundle.save(
+        imported.load(tmp_path, "fresh:Fresh"), rows, rows[:, 0], tmp_path / "b", task="regression"
+    )
+    assert time.monotonic() - begun < 60
+    assert made.format == "python"
 
 
 class Nested(PythonModel):
