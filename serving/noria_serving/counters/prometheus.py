@@ -1,14 +1,14 @@
 """The counters in Prometheus' words: built at each scrape from the same vector that the operator reads.
 
 In: the loaded models. Out: the text format. Invariants: every bin is there from the start, at 0, and so are
-labels of the version itself (the increase of a series that first appears at 500 is 0); at most FEATURES
-features are exported bin by bin.
+labels of the version itself (the increase of a series that first appears at 500 is 0); no series is there
+twice; at most FEATURES features are exported bin by bin.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, chain, product
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from noria_serving.contract import CONFUSION_CLASSES, DELAY_BOUNDS, ERRORS, SCORE_BINS
 from noria_serving.counters import catalogue
@@ -59,6 +60,8 @@ class Exporter(Collector):
                 families.setdefault(family.name, family)
                 if families[family.name] is not family:
                     families[family.name].samples.extend(family.samples)
+        for family in families.values():
+            family.samples = _added_up(family.samples)
         return chain(families.values(), [self._connections(), self._restarts()])
 
     def _connections(self) -> Metric:
@@ -71,6 +74,16 @@ class Exporter(Collector):
         restarts = catalogue.RESTARTS.counter()
         restarts.add_metric([], self._models.restarts)
         return restarts
+
+
+def _added_up(samples: Iterable[Sample]) -> list[Sample]:
+    """One a series: labels of a version are counted by whichever version took them."""
+    found: dict[tuple[str, ...], Sample] = {}
+    for sample in samples:
+        series = (sample.name, *sample.labels.values())
+        other = found.get(series)
+        found[series] = sample._replace(value=sample.value + other.value) if other else sample
+    return list(found.values())
 
 
 class _Families:

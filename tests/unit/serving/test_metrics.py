@@ -88,6 +88,29 @@ def test_labels_of_a_version_are_counted_from_nought(
         assert {s.labels["version"] for s in samples} <= {"late-4"}
 
 
+def test_labels_of_a_version_are_one_series_whichever_version_took_them(loaded: Loaded) -> None:
+    """Prometheus takes one of two equal series, and drops what the other one says."""
+    chosen = [
+        ModelSettings(bundle="m", deployment="late", model="late", version=f"late-{n}", number=str(n))
+        for n in (1, 2)
+    ]
+    models = Models(Settings(models=tuple(chosen)))
+    for settings in chosen:
+        models.serve(service := Service(settings, loaded))
+        service.recorder.state.add_score("late-1", 7, positive=True)
+        service.recorder.state.add_error("late-1", -0.25, 2.0**-10)
+    families = list(text_string_to_metric_families(Exporter(models).render().decode()))
+    told = [(s.name, *sorted(s.labels.items())) for family in families for s in family.samples]
+    assert len(told) == len(set(told))
+    found = {family.name: family.samples for family in families}
+    first = [s for s in found["model_confusion"] if s.labels["version"] == "late-1"]
+    assert {(s.labels["actual"], s.labels["predicted"]): s.value for s in first} == {
+        ("0", "0"): 0, ("0", "1"): 0, ("1", "0"): 2, ("1", "1"): 0
+    }  # fmt: skip
+    assert [s.value for s in found["model_errors_labelled"]] == [2]
+    assert [s.labels["version"] for s in found["model_info"]] == ["late-1", "late-2"]
+
+
 def test_memory_and_processor_time_of_the_process_are_told(scraped) -> None:
     (memory,), (seconds,) = (
         scraped[f"process_{what}"].samples for what in ("resident_memory_bytes", "cpu_seconds")
