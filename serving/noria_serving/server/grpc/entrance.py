@@ -20,6 +20,10 @@ ROUNDS: Final = 6
 """Of the event loop in which no call began: then there are no more (grpcio takes two to hand one over)."""
 AT_ONCE: Final = 4
 """Calls taken in for each turn given while as many wait as may."""
+TOGETHER: Final = 16
+"""Turns given at the end of a look. One alone would be all that gRPC has of a loop whose rounds are long, as
+many clients over HTTP make them: there a look takes much longer than EVERY. More would hold up others.
+"""
 
 
 class Entrance:
@@ -61,7 +65,7 @@ class Entrance:
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         if time.monotonic() - self._looked < EVERY:
-            self._give(loop)
+            self._give(loop, 1)
         else:
             self._look(loop, self._begun, ROUNDS, AT_ONCE * max(1, self._turns))
 
@@ -75,16 +79,16 @@ class Entrance:
             loop.call_soon(self._look, loop, begun, rounds - 1, more)
         else:
             self._looked, self._turns = time.monotonic(), 0
-            self._give(loop)
+            self._give(loop, TOGETHER)
 
-    def _give(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The next turn, to the first whose client is still there."""
-        while self._line:
+    def _give(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        """The next turns, to the first ones whose clients are still there."""
+        while self._line and turns:
             first = self._line.popleft()
             if not first.done():
+                turns -= 1
                 self._turns += 1
                 self._latest = time.monotonic()
                 first.set_result(None)
-                break
         if self._line:
             loop.call_soon(self._next, loop)
