@@ -52,11 +52,13 @@ class Capabilities:
     counts: str = _says("requests and errors of a version are counted by", "the model server")
 
 
+ROUTER: Final = "the router"
+"""Who counts, where that is not left to the model servers."""
 PART_OF_COPIES: Final = "HTTPRouteRequestPercentageMirror"
 """The feature of the Gateway API by which a GatewayClass says (`status.supportedFeatures`, GEP-2162) that it
 copies a part of the requests; without it, `percent` may be ignored and everything copied."""
 CAPABILITIES: Final[Mapping[str, Capabilities]] = {
-    "Envoy": Capabilities(*(True,) * 21, counts="the router"),
+    "Envoy": Capabilities(*(True,) * 21, counts=ROUTER),
     "Gateway": Capabilities(
         any_weight=True,
         read_back="where the chart's `routers.gateway.probes` names its proxies, but not Envoy Gateway's",

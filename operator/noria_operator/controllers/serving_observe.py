@@ -15,13 +15,14 @@ from noria_operator.api import names
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.parsing import InvalidSpec, parse_as
+from noria_operator.api.routers import CAPABILITIES, ROUTER
 from noria_operator.controllers import access, serving_counts, serving_pods, serving_queries, serving_routers
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Counters, Routing, Standing
 from noria_operator.controllers.routing_kinds import ROUTINGS
 from noria_operator.domain import refusals
 from noria_operator.domain.conditions import Condition
-from noria_operator.domain.revisions import version_of
+from noria_operator.domain.revisions import recorded, version_of
 from noria_operator.domain.rollout_analysis import refuses
 from noria_operator.domain.rollout_arms import seats
 from noria_operator.domain.rollout_first import as_told
@@ -32,6 +33,7 @@ from noria_operator.domain.rollout_policy_wire import policy_of
 from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
 from noria_operator.domain.rollout_wire import state_of
+from noria_operator.domain.serving import counts_requests
 from noria_operator.domain.serving_children import selector
 from noria_operator.evidence.server import counts_ready
 from noria_operator.kube.kinds import CONTROLLERREVISION, DEPLOYMENT, MODELVERSION, POD, Key
@@ -80,6 +82,7 @@ async def gather(ctx: Context, obj: Json) -> View:
     first = _first(ctx, obj)
     begun = as_told(policy, first, ctx.clock.now()) if first else None
     state = begun.state if begun else state
+    policy = replace(policy, counted=policy.counted and _counts_champion(ctx, obj, deployment, state))
     commands = _commands(obj)
     versions = _versions(ctx, deployment, state, commands)
     known = tuple(
@@ -211,16 +214,31 @@ def _targets(state: State) -> list[Revision]:
     return places + [share.target for share in state.traffic]
 
 
+def _record(ctx: Context, obj: Json, state: State, one: Revision) -> Json | None:
+    """Of the pods of a revision, where there is one that is ours."""
+    meta, name = obj["metadata"], names.record_name(one.name, state.restarts.get(one.name, ""))
+    record = ctx.store.get(Key(CONTROLLERREVISION, meta["namespace"], name))
+    return record if record is not None and controller_uid(record) == meta["uid"] else None
+
+
+def _counts_champion(ctx: Context, obj: Json, deployment: ModelDeployment, state: State) -> bool:
+    """Whether anybody counts what the champion answers: where no router does, it may be a container of the
+    user's own, whatever the spec asks for by now.
+    """
+    if state.stable is None or CAPABILITIES[deployment.spec.router.type].counts == ROUTER:
+        return True
+    record = _record(ctx, obj, state, state.stable)
+    return record is None or counts_requests(recorded(record)[0])
+
+
 def _restorable(ctx: Context, obj: Json, state: State) -> frozenset[str]:
     """Former champions that are still approved and of whose pods there is a record."""
-    namespace, uid = obj["metadata"]["namespace"], obj["metadata"]["uid"]
+    namespace = obj["metadata"]["namespace"]
 
     def is_there(one: Revision) -> bool:
         version = ctx.store.get(Key(MODELVERSION, namespace, one.version)) or {}
-        name = names.record_name(one.name, state.restarts.get(one.name, ""))
-        record = ctx.store.get(Key(CONTROLLERREVISION, namespace, name))
         approved = version.get("status", {}).get("phase") == APPROVED
-        return approved and record is not None and controller_uid(record) == uid
+        return approved and _record(ctx, obj, state, one) is not None
 
     return frozenset(one.name for one in state.champions if is_there(one))
 

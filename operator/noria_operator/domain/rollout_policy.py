@@ -107,7 +107,7 @@ class Policy:
     preview: bool = False
     """Testers may have an address of the challenger's own, where what they ask counts as all else."""
     counted: bool = True
-    """Somebody counts the errors of versions; else queries alone can judge them."""
+    """Somebody counts the errors of champion and challenger; else queries alone can judge them."""
     experiment: Experiment | None = None
     rivals: int = 1
     """Challengers that share the false alarms and the false passes; more than one in an experiment alone."""

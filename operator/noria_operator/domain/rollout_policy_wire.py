@@ -13,7 +13,7 @@ from noria_operator.api import experiment as api
 from noria_operator.api.analysis import Disagreement, Latency, Quality, Query
 from noria_operator.api.headers import Header
 from noria_operator.api.modeldeployment import ModelDeploymentSpec
-from noria_operator.api.routers import CAPABILITIES
+from noria_operator.api.routers import CAPABILITIES, ROUTER
 from noria_operator.domain.disagreement import DisagreementPolicy
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.queries import QueryPolicy
@@ -58,8 +58,8 @@ def policy_of(spec: ModelDeploymentSpec) -> Policy:
         retry_delay=strategy.retry.delay if strategy.retry else timedelta(),
         by_pods=not able.any_weight,
         sticky=strategy.sticky is not None,
-        preview=strategy.preview and able.counts != "the router",
-        counted=able.counts == "the router" or spec.server.runtime == "noria",
+        preview=strategy.preview and able.counts != ROUTER,
+        counted=able.counts == ROUTER or spec.server.runtime == "noria",
         experiment=_experiment(strategy.experiment) if strategy.experiment else None,
     )
 

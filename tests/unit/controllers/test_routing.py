@@ -526,6 +526,64 @@ async def test_a_container_that_counts_nothing_beside_one_that_does_gets_no_furt
     assert world.status["step"]["index"] == 0
 
 
+QUERY = {"name": "late", "template": "late", "successCondition": "result[0] < 0.05"}
+
+
+async def of_a_container(folder: Path, router: Json, strategy: Json = STEPS) -> World:
+    """Version 1 serves from a container of the user's own."""
+    server = {"runtime": "custom", "image": "x:1"}
+    world = World(folder, router=router, replicas=2, strategy=strategy, server=server)
+    world.servers.silent = ("flights-1",)
+    approve(world.api, 1)
+    await world.settle()
+    return world
+
+
+@pytest.mark.parametrize("router", [GATEWAY, {"type": "Service"}], ids=["gateway", "service"])
+async def test_who_leaves_a_container_of_his_own_is_judged_by_queries_alone(
+    tmp_path: Path, router: Json
+) -> None:
+    """Nobody counts what the champion answers, whatever the spec asks for by now."""
+    world = await of_a_container(tmp_path, router)
+    approve(world.api, 2)
+    edit(world.api, server={"runtime": "noria"})
+    await world.settle()
+    world.servers.counted = {"flights-2": Counts(1000)}
+    await world.settle()
+    assert world.condition("Judgeable")[:2] == ("False", "NoCounts")
+    edit(world.api, strategy={**STEPS, "analysis": {"queries": [QUERY]}})
+    await world.settle()
+    (errors, _) = world.status["analysis"]["measures"]
+    assert errors["verdict"] == "Pass"
+    assert errors["message"] == "nobody counts them here, so that the queries decide"
+    assert "Judgeable" not in [one["type"] for one in world.status["conditions"]]
+
+
+async def test_once_noria_s_own_server_is_the_champion_its_successors_are_judged_by_counts(
+    tmp_path: Path,
+) -> None:
+    world = await of_a_container(tmp_path, GATEWAY)
+    edit(world.api, server={"runtime": "noria"})
+    assert await world.once() is not None
+    assert world.condition("Judgeable")[:2] == ("False", "NoCounts"), "from the beginning"
+    await world.settle()
+    say(world.api, "promote-full", "1")
+    await world.settle()
+    assert world.status["phase"] == "Healthy"
+    assert "Judgeable" not in [one["type"] for one in world.status["conditions"]]
+
+
+async def test_a_step_that_asks_for_requests_holds_who_takes_a_container_s_place_and_says_so(
+    tmp_path: Path,
+) -> None:
+    steps = {"steps": [{"weight": 20, "minRequests": 100}]}
+    world = await of_a_container(tmp_path, GATEWAY, {**steps, "analysis": {"queries": [QUERY]}})
+    approve(world.api, 2)
+    edit(world.api, server={"runtime": "noria"})
+    await world.settle()
+    assert world.condition("Judgeable")[:2] == ("False", "NoRequestsCounted")
+
+
 # -- Service ---------------------------------------------------------------------------------------
 
 
