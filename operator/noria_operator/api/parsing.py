@@ -7,10 +7,11 @@ raised past its reconcile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from noria_operator.api import names
 from noria_operator.api.continuoustraining import ContinuousTraining
@@ -28,6 +29,9 @@ KINDS: Final[dict[str, type[BaseModel]]] = {
 MOST_REMEMBERED: Final = 4096
 """Models kept, of some 13 KB each; what was not looked at for longest goes first."""
 _SHOWN_ERRORS: Final = 5
+_UNKNOWN: Final = "extra_forbidden"
+_SAID: Final = {_UNKNOWN: "this release of Noria has no such field"}
+"""Where pydantic's own words say less."""
 _FREE_FORM: Final = frozenset({"nodeAffinity", "podAffinity", "podAntiAffinity"})
 
 Parsed = TrainingJob | ModelVersion | ModelDeployment | ContinuousTraining
@@ -35,13 +39,17 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class InvalidSpec(Exception):
-    """The object is not what its kind allows; `message` names each field and what to do."""
+    """The object is not what its kind allows; `message` names each field and what to do. `newer`: nobody did
+    anything wrong, but only a later release of Noria can have written it. (The API server prunes fields that
+    its CRDs do not know, and a status is an operator's.)
+    """
 
     reason = "InvalidSpec"
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, newer: bool = False) -> None:
         super().__init__(message)
         self.message = message
+        self.newer = newer
 
 
 def parse(obj: Mapping[str, Any]) -> Parsed:
@@ -55,14 +63,31 @@ def parse(obj: Mapping[str, Any]) -> Parsed:
 
 def parse_as(model: type[Model], obj: Mapping[str, Any]) -> Model:
     """The object as `model`, whose kind the caller knows. Raises InvalidSpec."""
+    return _parsed(model, obj)
+
+
+def read_over(model: type[Model], obj: Mapping[str, Any]) -> tuple[Model, str]:
+    """As `parse_as`, without fields of a later release of Noria, and which these are; for whoever makes
+    nothing of what it reads that these fields might have changed. Raises InvalidSpec.
+    """
+    try:
+        return parse_as(model, obj), ""
+    except InvalidSpec as error:
+        if not error.newer:
+            raise
+        return _parsed(model, obj, extra="ignore"), error.message
+
+
+def _parsed(model: type[Model], obj: Mapping[str, Any], *, extra: Literal["ignore"] | None = None) -> Model:
     if obj.get("apiVersion", names.API_VERSION) != names.API_VERSION:
         raise InvalidSpec(f"apiVersion {obj['apiVersion']!r} must be {names.API_VERSION}")
     body = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
     body["spec"] = _without_nulls(body.get("spec"))
     try:
-        return model.model_validate(body)
+        return model.model_validate(body, extra=extra)
     except ValidationError as error:
-        raise InvalidSpec(_readable(error)) from error
+        problems = error.errors(include_url=False, include_input=False)
+        raise InvalidSpec(_readable(problems), newer=all(map(_is_newer, problems))) from error
 
 
 class Remembered(Generic[Model]):
@@ -98,9 +123,15 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _readable(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_input=False)
-    shown = [f"{_path(problem['loc'], problem.get('ctx'))}: {problem['msg']}" for problem in problems]
+def _is_newer(problem: ErrorDetails) -> bool:
+    return problem["type"] == _UNKNOWN or problem["loc"][:1] == ("status",)
+
+
+def _readable(problems: Sequence[ErrorDetails]) -> str:
+    shown = [
+        f"{_path(problem['loc'], problem.get('ctx'))}: {_SAID.get(problem['type'], problem['msg'])}"
+        for problem in problems
+    ]
     more = len(shown) - _SHOWN_ERRORS
     return "; ".join(shown[:_SHOWN_ERRORS]) + (f"; and {more} more" if more > 0 else "")
 

@@ -22,12 +22,12 @@ from noria_operator.controllers.trainingjob_served import served
 from noria_operator.domain.drift.columns import Seen
 from noria_operator.domain.evaluation import champion_name, champion_of
 from noria_operator.domain.registry import lineage_uid
-from noria_operator.domain.training import decide, refuse, rest
+from noria_operator.domain.training import decide, has_begun, refuse, rest
 from noria_operator.domain.training_jobs import check_name, evaluate_name, select_name, train_name
 from noria_operator.domain.training_plan import Case, Observed, Plan
 from noria_operator.domain.training_selection import chosen, selects
 from noria_operator.domain.training_status import is_finished
-from noria_operator.kube.errors import Invalid, NameConflict
+from noria_operator.kube.errors import Invalid, NameConflict, Terminal
 from noria_operator.kube.kinds import (
     JOB,
     MODELDEPLOYMENT,
@@ -85,6 +85,8 @@ async def _decide(ctx: Context, obj: Json) -> Plan:
     except InvalidSpec as error:
         if is_finished(obj.get("status", {})):
             return rest(obj, obj["spec"].get("ttlSecondsAfterFinished"), seen, now)
+        if error.newer or has_begun(obj, seen):  # it waits for an operator that can read it
+            raise Terminal(error.reason, error.message) from error
         return refuse(obj, error.message, now)
     return decide(Case(obj, job, seen, images(ctx, obj["metadata"]["namespace"]), now))
 

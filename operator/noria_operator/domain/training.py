@@ -47,8 +47,15 @@ def decide(case: Case) -> Plan:
     return _train(case) or evaluate(case) or judge_gates(case) or register(case)
 
 
+def has_begun(obj: Json, seen: Observed) -> bool:
+    """Whether anything of it runs or has run: an operator that found its spec in order has led before."""
+    return any((seen.select, seen.check, seen.train, seen.evaluate, obj.get("status", {}).get("artifact")))
+
+
 def refuse(obj: Json, message: str, now: datetime) -> Plan:
-    """A TrainingJob whose spec cannot be used. It cannot be changed either, so this is the end of it."""
+    """A TrainingJob whose spec cannot be used, before anything began. It cannot be changed either, so this is
+    the end of it.
+    """
     status = fail(obj, TrainingFailure.INVALID_SPEC, f"{message}; make a new TrainingJob", now)
     return Plan(status, notices=(Notice("Warning", TrainingFailure.INVALID_SPEC.value, status["message"]),))
 

@@ -23,7 +23,7 @@ from tests.unit.api.objects import BASES, CONTINUOUS, DEPLOYMENT, TRAINING, VERS
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.crdgen.kinds import DEFINITIONS
 from noria_operator.api.modeldeployment import ModelDeployment
-from noria_operator.api.parsing import InvalidSpec, parse, parse_as
+from noria_operator.api.parsing import InvalidSpec, parse, parse_as, read_over
 from noria_operator.api.trainingjob import TrainingJob
 
 
@@ -141,6 +141,42 @@ def test_a_refusal_names_the_first_five_problems_and_counts_the_rest() -> None:
         parse(bad)
     assert refusal.value.message.count("bogus") == 5
     assert refusal.value.message.endswith("; and 3 more")
+
+
+@pytest.mark.parametrize(
+    ("changes", "newer"),
+    [
+        ({"spec.bogus": 1}, True),
+        ({"spec.resources.bogus": 1, "spec.gates.0.bogus": {}}, True),
+        ({"status": {"phase": "Reviewing"}}, True),
+        ({"spec.bogus": 1, "spec.gates.1.max": "high"}, False),
+        ({"spec.gates.1.max": "high"}, False),
+    ],
+)
+def test_what_only_a_newer_release_can_have_written_is_told_from_what_is_wrong(
+    changes: dict[str, Any], newer: bool
+) -> None:
+    with pytest.raises(InvalidSpec) as refusal:
+        parse(with_changes(TRAINING, changes))
+    assert refusal.value.newer is newer
+
+
+def test_fields_of_a_newer_release_are_read_over_and_named_where_that_is_asked_for() -> None:
+    newer = with_changes(DEPLOYMENT, {"spec.bogus": 1, "spec.router.bogus": 1})
+    assert read_over(ModelDeployment, newer) == (
+        parse_as(ModelDeployment, DEPLOYMENT),
+        "spec.router.bogus: this release of Noria has no such field; "
+        "spec.bogus: this release of Noria has no such field",
+    )
+    assert read_over(ModelDeployment, DEPLOYMENT) == (parse_as(ModelDeployment, DEPLOYMENT), "")
+    with pytest.raises(InvalidSpec, match=r"spec\.replicas"):
+        read_over(ModelDeployment, with_changes(newer, {"spec.replicas": -1}))
+
+
+def test_a_field_that_needs_one_of_a_newer_release_is_refused() -> None:
+    """A gate that says nothing that this release knows."""
+    with pytest.raises(InvalidSpec, match=r"spec\.gates\[0\]"):
+        read_over(TrainingJob, with_changes(TRAINING, {"spec.gates.0": {"metric": "auc", "bogus": 1}}))
 
 
 def test_null_is_taken_for_absence_as_the_api_server_does() -> None:

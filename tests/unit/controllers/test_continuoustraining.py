@@ -12,7 +12,7 @@ import pytest
 from tests.unit.controllers.training_api import Api, Crash, Servers, operator
 from tests.unit.domain.test_triggers import auc
 from tests.unit.domain.test_triggers_plan import training
-from tests.unit.domain.training_world import deployment, version
+from tests.unit.domain.training_world import deployment, training_job, version
 
 from noria_operator.controllers.continuoustraining import reconcile, related
 from noria_operator.controllers.worker import mark_stalled
@@ -195,6 +195,16 @@ async def test_a_spec_that_cannot_be_used_is_told_as_what_holds_every_run() -> N
     api.put(CONTINUOUSTRAINING, api.objects[KEY] | {"spec": training()["spec"]})
     await watch(api, None)
     assert api.objects[KEY]["status"]["blockedBy"] == ""
+
+
+async def test_a_loop_that_a_newer_operator_wrote_starts_nothing_and_leaves_its_run_alone() -> None:
+    api = world()
+    run = training_job("flights-7")
+    api.put(CONTINUOUSTRAINING, training(newField=1) | {"status": {"active": "flights-7"}})
+    api.put(TRAININGJOB, run)
+    with pytest.raises(Terminal, match=r"spec\.newField"):
+        await reconcile(operator(api), KEY)
+    assert (api.writes, [one["metadata"]["name"] for one in api.all(TRAININGJOB)]) == ([], ["flights-7"])
 
 
 def test_its_deployment_and_the_versions_of_its_model_wake_it() -> None:

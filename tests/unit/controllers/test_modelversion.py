@@ -10,6 +10,7 @@ from tests.unit.controllers.training_api import Api, Crash, minutes, operator
 from tests.unit.domain.training_world import DIGEST, deployment, served, version
 
 from noria_operator.controllers.modelversion import reconcile, related
+from noria_operator.controllers.worker import mark_stalled
 from noria_operator.domain.retention import KEEP_ANNOTATION
 from noria_operator.kube.errors import Terminal
 from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, POD, Key, key_of
@@ -63,6 +64,18 @@ async def test_a_version_whose_store_was_away_is_verified_by_another_job_later()
     await run(api)
     assert {job["metadata"]["name"] for job in api.all(JOB)} == {"flights-1-verify", "flights-1-verify-2"}
     assert api.objects[KEY]["status"]["phase"] == "Approved"
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Approved"])
+async def test_a_version_that_a_newer_operator_wrote_keeps_its_phase(phase: str) -> None:
+    api = Api()
+    found = version(1, phase=phase)
+    api.put(MODELVERSION, found | {"spec": found["spec"] | {"newField": 1}})
+    with pytest.raises(Terminal) as refusal:
+        await reconcile(operator(api), KEY)
+    await mark_stalled(operator(api), KEY, refusal.value)
+    assert api.objects[KEY]["status"]["phase"] == phase
+    assert api.all(JOB) == []
 
 
 async def test_code_may_be_verified_only_where_the_administrator_allows_it() -> None:

@@ -12,10 +12,11 @@ from tests.unit.controllers.training_api import Api, Crash, Servers, operator
 from tests.unit.domain.training_world import deployment, evaluation, result, training_job, version
 
 from noria_operator.controllers.trainingjob import reconcile, related
+from noria_operator.controllers.worker import mark_stalled
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.evidence.totals import Totals
-from noria_operator.kube.errors import Invalid, NameConflict
+from noria_operator.kube.errors import Invalid, NameConflict, Terminal
 from noria_operator.kube.kinds import JOB, MODELDEPLOYMENT, MODELVERSION, POD, TRAININGJOB, Key, Kind
 
 Json = dict[str, Any]
@@ -286,6 +287,54 @@ async def test_a_spec_that_cannot_be_used_fails_with_the_field_and_makes_nothing
     assert (failed["status"], failed["reason"]) == ("True", "InvalidSpec")
     assert "spec.output.uri" in failed["message"]
     assert api.all(JOB) == []
+
+
+NEWER = [{"spec": {"newField": 1}}, {"status": {"phase": "Reviewing"}}]
+"""What only a later release of Noria can have written: the API server prunes what its CRDs do not know."""
+
+
+@pytest.mark.parametrize("newer", NEWER, ids=["spec", "status"])
+@pytest.mark.parametrize("rounds", range(3))
+async def test_a_run_that_a_newer_operator_wrote_waits_for_it_wherever_it_is(
+    newer: Json, rounds: int
+) -> None:
+    """An older operator that leads for a while ends nothing: what runs goes on."""
+    api = world()
+    await run(api, rounds)
+    kept = api.objects[KEY]
+    jobs, (part,) = api.all(JOB), newer
+    unread = kept | {part: kept.get(part, {}) | newer[part]}
+    api.put(TRAININGJOB, unread)
+    with pytest.raises(Terminal) as refusal:
+        await reconcile(operator(api), KEY)
+    assert refusal.value.reason == "InvalidSpec"
+    await mark_stalled(operator(api), KEY, refusal.value)
+    assert api.all(JOB) == jobs
+    stalled = {one["type"]: one["status"] for one in api.objects[KEY]["status"]["conditions"]}
+    assert (stalled["Stalled"], stalled.get("Failed", "False")) == ("True", "False")
+    phase = {"phase": kept.get("status", {}).get("phase", "Pending")}
+    api.put(TRAININGJOB, kept | {"status": api.objects[KEY]["status"] | phase})
+    await run(api, 6)
+    status = api.objects[KEY]["status"]
+    assert (status["phase"], made(api)) == ("Succeeded", ["flights-1", "flights-2"])
+    assert {one["type"]: one["status"] for one in status["conditions"]}["Stalled"] == "False"
+
+
+async def test_a_run_that_has_begun_is_not_ended_by_a_rule_that_came_after_it() -> None:
+    api = world()
+    await run(api, 1)
+    kept = api.objects[KEY]
+    api.put(TRAININGJOB, kept | {"spec": kept["spec"] | {"output": {"uri": "file:///etc"}}})
+    with pytest.raises(Terminal, match=r"spec\.output\.uri"):
+        await reconcile(operator(api), KEY)
+    assert [job["metadata"]["name"] for job in api.all(JOB)] == ["flights-1-train"]
+
+
+async def test_a_finished_run_that_a_newer_operator_wrote_still_goes_when_its_time_has_come() -> None:
+    api = world(ttlSecondsAfterFinished=60)
+    await run(api)
+    api.put(TRAININGJOB, api.objects[KEY] | {"spec": api.objects[KEY]["spec"] | {"newField": 1}})
+    assert (await reconcile(operator(api), KEY)).after == timedelta(seconds=60)
 
 
 async def test_a_job_that_the_api_server_refuses_fails_the_run_with_its_words() -> None:
