@@ -30,6 +30,8 @@ MOST_REMEMBERED: Final = 4096
 """Models kept, of some 13 KB each; what was not looked at for longest goes first."""
 _SHOWN_ERRORS: Final = 5
 _UNKNOWN: Final = "extra_forbidden"
+_NEWER: Final = frozenset({_UNKNOWN, "literal_error", "enum"})
+"""Fields and words that the API server lets nobody write but with the CRDs of a later release."""
 _SAID: Final = {_UNKNOWN: "this release of Noria has no such field"}
 """Where pydantic's own words say less."""
 _FREE_FORM: Final = frozenset({"nodeAffinity", "podAffinity", "podAntiAffinity"})
@@ -41,7 +43,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class InvalidSpec(Exception):
     """The object is not what its kind allows; `message` names each field and what to do. `newer`: nobody did
     anything wrong, but only a later release of Noria can have written it. (The API server prunes fields that
-    its CRDs do not know, and a status is an operator's.)
+    its CRDs do not know and refuses words that they do not list, and a status is an operator's.)
     """
 
     reason = "InvalidSpec"
@@ -124,7 +126,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _is_newer(problem: ErrorDetails) -> bool:
-    return problem["type"] == _UNKNOWN or problem["loc"][:1] == ("status",)
+    return problem["type"] in _NEWER or problem["loc"][:1] == ("status",)
 
 
 def _readable(problems: Sequence[ErrorDetails]) -> str:

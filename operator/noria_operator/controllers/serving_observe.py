@@ -14,7 +14,7 @@ from typing import Any
 from noria_operator.api import names
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.api.modelversion import ModelVersion
-from noria_operator.api.parsing import InvalidSpec, parse_as
+from noria_operator.api.parsing import InvalidSpec, read_over
 from noria_operator.api.routers import CAPABILITIES, ROUTER
 from noria_operator.controllers import access, serving_counts, serving_pods, serving_queries, serving_routers
 from noria_operator.controllers.context import Context
@@ -43,6 +43,9 @@ from noria_operator.routers.first import first_share, untold
 from noria_operator.routers.source import by_envoy
 
 Json = dict[str, Any]
+
+
+_UNREAD = "{}; no version begins or goes further by itself until all of it can be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +80,16 @@ class View:
 
 async def gather(ctx: Context, obj: Json) -> View:
     """Read cache, routers and, for claims of one node, the nodes. Raises InvalidSpec."""
-    deployment = parse_as(ModelDeployment, obj)
+    deployment, newer = read_over(ModelDeployment, obj)
     policy, state = policy_of(deployment.spec), state_of(deployment.status)
     first = _first(ctx, obj)
     begun = as_told(policy, first, ctx.clock.now()) if first else None
     state = begun.state if begun else state
     policy = replace(policy, counted=policy.counted and _counts_champion(ctx, obj, deployment, state))
     commands = _commands(obj)
-    versions = _versions(ctx, deployment, state, commands)
+    versions, unread = _versions(ctx, deployment, state, commands)
+    unread = [newer, *unread] if newer else unread
+    policy = replace(policy, unread=_UNREAD.format("; ".join(unread)) if unread else "")
     known = tuple(
         version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()
     )
@@ -178,18 +183,22 @@ def _other_inputs(ctx: Context, deployment: ModelDeployment, state: State) -> st
 
 def _versions(
     ctx: Context, deployment: ModelDeployment, state: State, commands: Mapping[str, str]
-) -> dict[str, ModelVersion]:
+) -> tuple[dict[str, ModelVersion], list[str]]:
     """The versions that may matter: what is named anywhere, what an undo may go back to, and what is approved
-    and not older than the champion.
+    and not older than the champion. Fields of a later release are read over, and told, of those alone that
+    have a place, or had one that a person goes back to.
     """
-    named = {one.version for one in _targets(state)} | {deployment.spec.version}
+    placed = {one.version for one in _targets(state)}
+    placed |= {state.undo.target.version} if state.undo else set()
+    if _is_new(commands, state, "undo"):
+        placed |= {one.version for one in state.champions}
+    named = placed | {deployment.spec.version}
     experiment = deployment.spec.strategy.experiment
     named |= {arm.version for arm in experiment.arms} if experiment else set()
-    named |= {state.undo.left.version, state.undo.target.version} if state.undo else set()
-    if _is_new(commands, state, "undo"):
-        named |= {one.version for one in state.champions}
+    named |= {state.undo.left.version} if state.undo else set()
     floor = names.version_number(state.stable.version) if state.stable else 0
-    found = {}
+    found: dict[str, ModelVersion] = {}
+    unread: list[str] = []
     same = {"spec.model": deployment.spec.model}
     for raw in ctx.store.list(MODELVERSION, deployment.metadata.namespace, fields=same):
         spec, name = raw.get("spec", {}), raw["metadata"]["name"]
@@ -197,11 +206,15 @@ def _versions(
         if not (newer or name in named):
             continue
         try:
-            found[name] = parse_as(ModelVersion, raw)
+            version, beyond = read_over(ModelVersion, raw)
         except InvalidSpec:
             # Its own controller says so on the object; here it is as good as absent.
             continue
-    return found
+        if beyond and name not in placed:
+            continue
+        found[name] = version
+        unread += [f"ModelVersion {name}: {beyond}"] if beyond else []
+    return found, unread
 
 
 def _targets(state: State) -> list[Revision]:

@@ -41,6 +41,8 @@ MOVES = (
 """In order of urgency: the first that applies is made, then all are asked again. Who leaves, and which steps
 count, is settled before pods and time are measured by them.
 """
+_BOLD = (remap, climb, advance, finish, release, retry)
+"""What is made only of a spec that is read whole: what is left out might forbid it."""
 
 _MOST_MOVES = 200
 """Far more than any pass makes; moves that undo each other are a bug to be seen, not an endless loop."""
@@ -51,11 +53,12 @@ def plan(policy: Policy, state: State, observed: Observed, now: datetime) -> Pla
     before = state = not_ahead(state, now)
     state = verify(state, observed.in_force)
     readings = read_all(policy, before, observed, now)
+    moves = [move for move in MOVES if not (policy.unread and move in _BOLD)]
     notes: list[Note] = []
     for _ in range(_MOST_MOVES):
         target = choose(policy, state, observed.versions)
         scene = Scene(policy, observed, target, Reading(observed), now, policy, readings).of(state)
-        outcome = next(filter(None, (move(scene, state) for move in MOVES)), None)
+        outcome = next(filter(None, (move(scene, state) for move in moves)), None)
         if outcome is None:
             break
         state = outcome[0]

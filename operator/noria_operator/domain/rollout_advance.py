@@ -98,17 +98,20 @@ def start(scene: Scene, state: State) -> Outcome | None:
 
 def settle(scene: Scene, state: State) -> Outcome | None:
     """Give the challenger the step's weight once its pods can carry it, and no more than they can carry at
-    any time.
+    any time; of a spec that is not read whole no more than it has.
     """
     if state.candidate is None or state.step is None:
         return None
     target, policy = state.candidate.target, scene.policy
     ready, current = scene.observed.ready.get(target.name, 0), state.reach
     wanted = lowered(policy, scene.observed, state, asked(policy, state.step))
+    enough = pods(policy, state.step)
+    if policy.unread and not state.step.released:
+        wanted, enough = current, max(enough, need(current.weight, policy.replicas))
     if state.stable is None:
         all_of_it = wanted.weight == FULL and ready >= need(FULL, policy.replicas)
         reach = wanted if all_of_it else Reach(current.weight)
-    elif ready >= pods(policy, state.step):
+    elif ready >= enough:
         reach = wanted if _may_begin(scene, state, state.step) else current
     else:
         # Who lost no pod keeps what it has for a while: the champion's new ones may be ready before its own.

@@ -34,6 +34,8 @@ def obey(scene: Scene, state: State) -> Outcome | None:
     if against:
         why = f"{_said(scene, name)}: {_said(scene, first)} was found at the same time, and what stops wins"
         return _refuse(scene, acknowledged, f"{why}; give it again if it is meant")
+    if scene.policy.unread and name in NEEDS_ALL:
+        return _refuse(scene, acknowledged, f"{_said(scene, name)}: {scene.policy.unread}")
     return _for_another(scene, acknowledged, name) or COMMANDS[name](scene, acknowledged)
 
 
@@ -270,6 +272,8 @@ REFUSALS = 5
 APPROVALS = frozenset({"promote", "promote-full", "resume"})
 """What lets a version go on."""
 GOES_ON = APPROVALS | {"retry"}
+NEEDS_ALL = GOES_ON - {"promote-full"}
+"""What goes on by the spec, which has to be read whole for that."""
 STOPS = frozenset({"abort", "undo", "pause"})
 """Where one of these and one of `GOES_ON` are found in one pass, which was said last is not known."""
 COMMANDS: dict[str, Callable[[Scene, State], Outcome]] = {

@@ -88,13 +88,14 @@ class Report:
 
 def conditions(report: Report, before: Sequence[Mapping[str, Any]] = ()) -> list[Condition]:
     """Ready, Reconciling, Stalled, Servable, UpToDate; AccessReady where not everybody may call; Judgeable
-    where rollouts cannot be judged; Verifiable where routers that may be asked did not tell. `before` are
-    those of the status before."""
+    where rollouts cannot be judged; Verifiable where routers that may be asked did not tell; Readable where
+    the spec is not read whole. `before` are those of the status before."""
     servable = _servable(report)
     ready = Condition("Ready", servable.status, servable.reason, servable.message)
     found = [ready, _reconciling(report), _stalled(report, before), servable, _up_to_date(report)]
     found += [report.access] if report.access else []
     found += _unverifiable(report.observed, before)
+    found += _unread(report.policy)
     return [*found, *_unjudgeable(report.policy)]
 
 
@@ -150,6 +151,11 @@ def _unjudgeable(policy: Policy) -> list[Condition]:
         return [Condition("Judgeable", False, "NoCounts", _UNCOUNTED)]
     asks = any(step.min_requests for step in steps)
     return [Condition("Judgeable", False, "NoRequestsCounted", _UNFILLED)] if asks else []
+
+
+def _unread(policy: Policy) -> list[Condition]:
+    """What this release of Noria cannot read, and what it does not do for that."""
+    return [Condition("Readable", False, "SpecUnread", clip(policy.unread))] if policy.unread else []
 
 
 def _unverifiable(observed: Observed, before: Sequence[Mapping[str, Any]]) -> list[Condition]:
@@ -241,13 +247,18 @@ def _stalled(report: Report, before: Sequence[Mapping[str, Any]]) -> Condition:
         (trouble is not None, trouble.reason if trouble else "", trouble.message if trouble else ""),
         (step is not None and step.stalled, "ProgressDeadlineExceeded", plan.message),
         (report.observed.obstacle == plan.message != "", "VolumeUnavailable", plan.message),
-        (plan.wanted is None and _names_versions(report), "VersionUnavailable", plan.message),
+        (_is_missing(report), "VersionUnavailable", plan.message),
         (unusable != "", "AnalysisInvalid", unusable),
         (report.refused_hosts != "", "HostConflict", report.refused_hosts),
         (_unheard(report, before), "WeightsNotInForce", unheard),
     )
     found = (Condition("Stalled", True, reason, message) for holds, reason, message in chain if holds)
     return next(found, Condition("Stalled", False, plan.phase.value))
+
+
+def _is_missing(report: Report) -> bool:
+    """Whether what is asked for is not there; of a spec that is not read whole nobody knows."""
+    return report.plan.wanted is None and not report.policy.unread and _names_versions(report)
 
 
 def _names_versions(report: Report) -> bool:

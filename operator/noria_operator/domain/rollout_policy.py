@@ -108,6 +108,8 @@ class Policy:
     """Testers may have an address of the challenger's own, where what they ask counts as all else."""
     counted: bool = True
     """Somebody counts the errors of champion and challenger; else queries alone can judge them."""
+    unread: str = ""
+    """Why this is not all that is asked for, so that nobody begins or goes further by it."""
     experiment: Experiment | None = None
     rivals: int = 1
     """Challengers that share the false alarms and the false passes; more than one in an experiment alone."""

@@ -47,7 +47,8 @@ def message_of(policy: Policy, state: State, observed: Observed, target: Target,
     """What it is doing, what it waits for, what to do about it; it changes with time only where a time is
     over that it names.
     """
-    parts = (_of_places(policy, state, observed, target, now), _of_leaving(state), _of_draining(state))
+    places = _of_places(policy, state, observed, target, now)
+    parts = (places, policy.unread, _of_leaving(state), _of_draining(state))
     return "; ".join(filter(None, parts))
 
 
@@ -75,7 +76,9 @@ def _of_places(policy: Policy, state: State, observed: Observed, target: Target,
     if observed.obstacle and _awaited(state, target):
         return observed.obstacle
     if state.stable is None:
-        return f"nothing serves; {_of_rejection(state, target)}" if target.rejected else target.message
+        if target.rejected:
+            return f"nothing serves; {_of_rejection(state, target)}"
+        return target.message or "nothing serves"
     return _of_champion(policy, state, state.stable, observed, target)
 
 

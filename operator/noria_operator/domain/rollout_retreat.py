@@ -70,7 +70,8 @@ def _unborn(scene: Scene, state: State) -> tuple[Revision, ...]:
     new = target.waiting or tuple(one for one in target.challengers if one != state.stable)
     if state.candidate is not None:
         return new if scene.policy.compares else ()
-    wanted = (target.wanted,) if target.wanted else ()
+    asked = target.wanted or target.unmet
+    wanted = (asked,) if asked else ()
     again = tuple(one for one in wanted if any(past.retry_at and past.of(one) for past in state.rejected))
     return again if state.leaving else (*new, *again)
 

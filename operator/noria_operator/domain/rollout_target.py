@@ -49,8 +49,24 @@ class Target:
 def choose(policy: Policy, state: State, versions: tuple[Version, ...]) -> Target:
     """The pinned version, or the newest approved one that was not rejected and is not older than the
     champion; what a person went back to comes before both, and an experiment before all, but for an undo that
-    has yet to arrive.
+    has yet to arrive. By a spec that is not read whole nobody is chosen anew, but by an undo.
     """
+    target = _asked_for(policy, state, versions)
+    return _as_it_is(state, target, versions) if policy.unread else target
+
+
+def _as_it_is(state: State, target: Target, versions: tuple[Version, ...]) -> Target:
+    """Who is on trial stays so while it is approved, in whatever configuration it is; all others wait."""
+    if state.undo is not None and state.undo.target == target.revision != state.stable:
+        return target
+    approved = {one.target.version for one in versions if one.phase == APPROVED}
+    trial = tuple(one.target for one in state.challengers if one.target.version in approved)
+    waiting = target.waiting or tuple(one for one in target.challengers if one != state.stable)
+    unmet = target.wanted or target.unmet
+    return replace(target, revision=state.stable, wanted=None, arms=trial, waiting=waiting, unmet=unmet)
+
+
+def _asked_for(policy: Policy, state: State, versions: tuple[Version, ...]) -> Target:
     experiment = _Arms.of(policy.experiment, state, versions)
     others = experiment.others(state, versions)
     on = experiment.left or experiment.absent

@@ -148,6 +148,7 @@ def test_a_refusal_names_the_first_five_problems_and_counts_the_rest() -> None:
     [
         ({"spec.bogus": 1}, True),
         ({"spec.resources.bogus": 1, "spec.gates.0.bogus": {}}, True),
+        ({"spec.framework": "newer"}, True),
         ({"status": {"phase": "Reviewing"}}, True),
         ({"spec.bogus": 1, "spec.gates.1.max": "high"}, False),
         ({"spec.gates.1.max": "high"}, False),
@@ -169,8 +170,9 @@ def test_fields_of_a_newer_release_are_read_over_and_named_where_that_is_asked_f
         "spec.bogus: this release of Noria has no such field",
     )
     assert read_over(ModelDeployment, DEPLOYMENT) == (parse_as(ModelDeployment, DEPLOYMENT), "")
-    with pytest.raises(InvalidSpec, match=r"spec\.replicas"):
-        read_over(ModelDeployment, with_changes(newer, {"spec.replicas": -1}))
+    for bad in ({"spec.replicas": -1}, {"spec.router.type": "Newer"}):
+        with pytest.raises(InvalidSpec, match=r"spec\.r"):
+            read_over(ModelDeployment, with_changes(newer, bad))
 
 
 def test_a_field_that_needs_one_of_a_newer_release_is_refused() -> None:

@@ -893,6 +893,232 @@ async def test_an_invalid_spec_is_terminal_and_names_the_field(tmp_path: Path) -
         await modeldeployment.reconcile(started(api, Routers(api), tmp_path), KEY)
 
 
+UNKNOWN = {"newField": {"on": True}}
+"""What an operator of a later release would know."""
+
+
+@pytest.mark.parametrize("command", ["abort", "undo"])
+async def test_a_person_stops_a_rollout_whose_spec_a_newer_operator_wrote(
+    tmp_path: Path, command: str
+) -> None:
+    api, routers = await canary(tmp_path)
+    edit(api, **UNKNOWN)
+    say(api, command, "1")
+    await settle(api, routers, tmp_path)
+    assert (weights(api), api.status["commands"][command]) == ({"flights-1": 100}, "1")
+    assert [*servers(api)] == [api.status["stable"]["name"]]
+
+
+async def test_evidence_ends_a_rollout_whose_spec_a_newer_operator_wrote_and_promotes_nobody(
+    tmp_path: Path,
+) -> None:
+    api, routers = await canary(tmp_path)
+    edit(api, **UNKNOWN)
+    for _ in range(5):
+        count(api, routers)
+        api.clock.time += timedelta(seconds=20)
+        await settle(api, routers, tmp_path)
+    assert api.status["analysis"]["verdict"] == "Pass"
+    assert (weights(api), stable(api)) == ({"flights-1": 50, "flights-2": 50}, "flights-1")
+    assert condition(api, "Readable") == ("False", "SpecUnread")
+    assert condition(api, "Stalled")[0] == "False"
+    assert condition(api, "Ready")[0] == "True"
+    told = next(one["message"] for one in api.status["conditions"] if one["type"] == "Readable")
+    assert told.startswith("spec.newField: this release of Noria has no such field")
+    assert told in api.status["message"]
+    for _ in range(4):
+        count(api, routers, errors=500)
+        api.clock.time += timedelta(seconds=20)
+        await settle(api, routers, tmp_path)
+    assert weights(api) == {"flights-1": 100}
+
+
+async def test_a_rollout_goes_on_with_the_operator_that_can_read_its_spec(tmp_path: Path) -> None:
+    api, routers = await canary(tmp_path)
+    edit(api, **UNKNOWN)
+    for _ in range(3):
+        count(api, routers)
+        api.clock.time += timedelta(seconds=20)
+        await settle(api, routers, tmp_path)
+    assert stable(api) == "flights-1"
+    found = as_sent(api.deployment)
+    del found["spec"]["newField"]
+    api.put(MODELDEPLOYMENT, found)
+    await settle(api, routers, tmp_path)
+    assert (stable(api), weights(api)) == ("flights-2", {"flights-2": 100})
+    assert "Readable" not in [one["type"] for one in api.status["conditions"]]
+
+
+async def test_a_rollout_whose_spec_a_newer_operator_wrote_ends_with_its_time(tmp_path: Path) -> None:
+    api, routers = await canary(tmp_path)
+    analysis = {"maxHold": "1m", "onMaxHold": "Abort"}
+    edit(api, strategy={**STEPS, "analysis": analysis}, **UNKNOWN)
+    for _ in range(5):
+        await settle(api, routers, tmp_path)
+        api.clock.time += timedelta(seconds=30)
+    assert weights(api) == {"flights-1": 100}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        UNKNOWN,
+        {"server": {"newField": 1}},
+        {"strategy": {"newField": 1}},
+        {"strategy": {**STEPS, "newField": 1}},
+    ],
+    ids=["spec", "server", "no steps", "steps"],
+)
+async def test_nothing_begins_and_no_weight_grows_by_a_spec_that_is_not_read_whole(
+    tmp_path: Path, spec: Json
+) -> None:
+    """Whatever the fields are about: pods of other settings, other steps, or a third version."""
+    api, routers = await canary(tmp_path)
+    edit(api, **spec)
+    approve(api, 3)
+    pods = servers(api)
+    for _ in range(3):
+        count(api, routers)
+        api.clock.time += timedelta(seconds=20)
+        await settle(api, routers, tmp_path)
+    assert servers(api) == pods
+    assert weights(api) == {"flights-1": 50, "flights-2": 50}
+    assert api.status["phase"] == "Progressing"
+
+
+@pytest.mark.parametrize("spec", [{}, {"server": {"newField": 1}}, {"version": "flights-2"}])
+async def test_a_champion_of_a_spec_that_is_not_read_whole_serves_on(tmp_path: Path, spec: Json) -> None:
+    api, routers = await serving(tmp_path)
+    edit(api, **UNKNOWN, **spec)
+    approve(api, 2)
+    await settle(api, routers, tmp_path)
+    assert (weights(api), len(servers(api)), api.status["phase"]) == ({"flights-1": 100}, 1, "Healthy")
+    assert api.status["message"].startswith("flights-1 serves; spec.")
+    assert (condition(api, "UpToDate")[0], condition(api, "Stalled")[0]) == ("False", "False")
+
+
+@pytest.mark.parametrize("retried", [False, True])
+async def test_an_abort_of_what_has_yet_to_begin_holds_when_the_spec_is_read_whole_again(
+    tmp_path: Path, retried: bool
+) -> None:
+    """Also of what would be tried again by itself."""
+    api, routers = await serving(tmp_path)
+    if retried:
+        edit(api, strategy={**STEPS, "retry": {"limit": 1, "delay": "1m"}})
+        approve(api, 2)
+        await settle(api, routers, tmp_path)
+        for _ in range(4):
+            count(api, routers, errors=500)
+            api.clock.time += timedelta(seconds=20)
+            await settle(api, routers, tmp_path)
+            if "candidate" not in api.status:
+                break
+    edit(api, **UNKNOWN)
+    approve(api, 2)
+    await settle(api, routers, tmp_path)
+    say(api, "abort", "1")
+    await settle(api, routers, tmp_path)
+    found = as_sent(api.deployment)
+    del found["spec"]["newField"]
+    api.put(MODELDEPLOYMENT, found)
+    api.clock.time += minutes(10)
+    await settle(api, routers, tmp_path)
+    assert (weights(api), api.status["phase"]) == ({"flights-1": 100}, "RolledBack")
+
+
+async def test_nothing_is_made_of_a_new_deployment_that_is_not_read_whole(tmp_path: Path) -> None:
+    api, routers = first(newField=1)
+    await settle(api, routers, tmp_path)
+    assert servers(api) == {}
+    assert api.status["message"].startswith("nothing serves; spec.newField")
+
+
+@pytest.mark.parametrize("version", [False, True])
+async def test_a_person_goes_back_from_a_champion_whose_spec_is_not_read_whole(
+    tmp_path: Path, version: bool
+) -> None:
+    """Also to a version whose pods are gone: they are made as they were."""
+    api, routers = await canary(tmp_path)
+    say(api, "promote-full", "1")
+    await settle(api, routers, tmp_path)
+    api.clock.time += minutes(2)
+    await settle(api, routers, tmp_path)
+    assert (stable(api), len(servers(api))) == ("flights-2", 1)
+    if version:
+        found = as_sent(api.objects[Key(MODELVERSION, NAMESPACE, "flights-1")])
+        api.put(MODELVERSION, {**found, "spec": {**found["spec"], **UNKNOWN}})
+    else:
+        edit(api, **UNKNOWN)
+    say(api, "undo", "1")
+    await settle(api, routers, tmp_path)
+    assert (stable(api), weights(api)) == ("flights-1", {"flights-1": 100})
+
+
+@pytest.mark.parametrize("command", ["promote", "resume", "retry"])
+async def test_what_goes_on_is_refused_by_an_operator_that_does_not_read_the_spec_whole(
+    tmp_path: Path, command: str
+) -> None:
+    api, routers = await canary(tmp_path)
+    edit(api, **UNKNOWN)
+    say(api, command, "1")
+    await settle(api, routers, tmp_path)
+    assert (weights(api), api.status["commands"][command]) == ({"flights-1": 50, "flights-2": 50}, "1")
+    refused = api.status["history"][-1]
+    assert (refused["event"], "spec.newField" in refused["message"]) == ("CommandRefused", True)
+
+
+async def test_a_person_may_give_everything_to_a_challenger_though_the_spec_is_not_read_whole(
+    tmp_path: Path,
+) -> None:
+    api, routers = await canary(tmp_path)
+    edit(api, **UNKNOWN)
+    say(api, "promote-full", "1")
+    await settle(api, routers, tmp_path)
+    assert (stable(api), weights(api)) == ("flights-2", {"flights-2": 100})
+
+
+@pytest.mark.parametrize("part", ["", "artifact"])
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_version_that_a_newer_operator_wrote_keeps_its_place(
+    tmp_path: Path, number: int, part: str
+) -> None:
+    api, routers = await canary(tmp_path)
+    found = as_sent(api.objects[Key(MODELVERSION, NAMESPACE, f"flights-{number}")])
+    (found["spec"][part] if part else found["spec"])["newField"] = 1
+    api.put(MODELVERSION, found)
+    pods = servers(api)
+    for _ in range(3):
+        count(api, routers)
+        api.clock.time += timedelta(seconds=20)
+        await settle(api, routers, tmp_path)
+    assert (servers(api), weights(api)) == (pods, {"flights-1": 50, "flights-2": 50})
+    assert f"ModelVersion flights-{number}: spec." in api.status["message"]
+
+
+async def test_a_version_that_a_newer_operator_wrote_is_not_begun_with(tmp_path: Path) -> None:
+    api, routers = await serving(tmp_path)
+    approve(api, 2)
+    found = as_sent(api.objects[Key(MODELVERSION, NAMESPACE, "flights-2")])
+    found["spec"]["newField"] = 1
+    api.put(MODELVERSION, found)
+    await settle(api, routers, tmp_path)
+    assert (weights(api), len(servers(api)), api.status["message"]) == (
+        {"flights-1": 100},
+        1,
+        "flights-1 serves",
+    )
+
+
+async def test_a_challenger_that_was_rejected_leaves_though_the_spec_is_not_read_whole(
+    tmp_path: Path,
+) -> None:
+    api, routers = await canary(tmp_path)
+    edit(api, **UNKNOWN)
+    approve(api, 2, phase="Rejected")
+    await settle(api, routers, tmp_path)
+    assert weights(api) == {"flights-1": 100}
+
+
 async def test_a_deployment_that_is_gone_or_going_is_left_to_the_garbage_collector(tmp_path: Path) -> None:
     """Case 54."""
     api, routers = await serving(tmp_path)

@@ -96,12 +96,29 @@ class Rollouts(RuleBasedStateMachine):
     @rule(crash=st.booleans() | st.integers(1, 6))
     def reconcile(self, crash: bool | int) -> None:
         """A crash comes after the status, or after any other write."""
+        before = self.world.state
         self.world.reconcile(crash=crash)
+        if self.world.policy.unread:
+            self.nobody_goes_further(before)
         if self.world.untold:
             return  # the next one sees other pods than this one did
         again = self.world.decide(read_back=False)
         assert again.state == self.world.plan.state, "planning twice must change nothing"
         assert again.events == () or self.world.state == State(), "what is put off is told once"
+
+    def nobody_goes_further(self, before: State) -> None:
+        """By itself, but to where a person went back."""
+        state = self.world.state
+        back = {state.undo.target} if state.undo else set()
+        assert {one.target for one in state.challengers} - {one.target for one in before.challengers} <= back
+        for one in state.challengers:
+            if one.target not in back and state.step and not state.step.released:
+                assert state.weight(one.target.name) <= before.weight(one.target.name)
+
+    @rule(unread=st.sampled_from(["", "spec.newer"]))
+    def another_release_leads(self, unread: str) -> None:
+        """One that cannot read the spec whole, or one that can."""
+        self.world.edit(unread=unread)
 
     @rule()
     def approve_a_new_version(self) -> None:
@@ -237,6 +254,7 @@ class Rollouts(RuleBasedStateMachine):
             return
         world = self.world
         world.readable, world.active, world.paired = True, None, None
+        world.edit(unread="")
         world.settle()
         world.edit(experiment=None)
         world.settle()
@@ -259,7 +277,8 @@ class Unattended(Rollouts):
         world = self.world
         world.readable = True
         world.commands.clear()
-        world.edit(experiment=None, replicas=max(1, world.policy.replicas))  # of none nobody is judged
+        # Of no pods nobody is judged.
+        world.edit(experiment=None, replicas=max(1, world.policy.replicas), unread="")
         for count in range(10):
             world.commands["resume"] = f"last-{count}"
             world.run(3, requests=1000)
@@ -286,6 +305,7 @@ class Arms(Rollouts):
         if hasattr(self, "world"):
             self.world.readable = True
             self.world.commands.clear()
+            self.world.edit(unread="")
             self.experiment_is_under_way()
         super().teardown()
 
