@@ -80,7 +80,7 @@ class View:
 
 async def gather(ctx: Context, obj: Json) -> View:
     """Read cache, routers and, for claims of one node, the nodes. Raises InvalidSpec."""
-    deployment, newer = read_over(ModelDeployment, obj)
+    deployment, newer = _read(obj)
     policy, state = policy_of(deployment.spec), state_of(deployment.status)
     first = _first(ctx, obj)
     begun = as_told(policy, first, ctx.clock.now()) if first else None
@@ -125,6 +125,36 @@ async def gather(ctx: Context, obj: Json) -> View:
     standing = await routing.standing(ctx, obj)
     notes = begun.events if begun else ()
     return View(obj, deployment, policy, state, versions, observed, routing, standing, let_in, notes)
+
+
+def _read(obj: Json) -> tuple[ModelDeployment, str]:
+    """The object as far as it can be read, and what of it cannot be. Raises InvalidSpec: where its spec is
+    wrong, it is read for what a person stops, and until that is done.
+    """
+    try:
+        return read_over(ModelDeployment, obj)
+    except InvalidSpec as error:
+        deployment, _ = read_over(ModelDeployment, {**obj, "spec": _least(obj["spec"])})
+        commands, state = _commands(obj), state_of(deployment.status)
+        stops = any(_is_new(commands, state, one) for one in ("abort", "undo"))
+        if not (stops or _is_ending(state)):
+            raise
+        return deployment, error.message
+
+
+def _is_ending(state: State) -> bool:
+    """Whether what a person stopped is on its way, and nobody is on trial."""
+    candidate, undo = state.candidate, state.undo
+    if candidate is not None:
+        return undo is not None and candidate.target == undo.target
+    return bool(state.leaving) or not state.verified
+
+
+def _least(spec: Json) -> Json:
+    """What says how many pods the champion has, and how requests come to them."""
+    kept = {name: one for name, one in spec.items() if name in ("model", "replicas", "router")}
+    type_ = (spec.get("strategy") or {}).get("type")
+    return kept | ({"strategy": {"type": type_}} if type_ else {})
 
 
 def _first(ctx: Context, obj: Json) -> Revision | None:

@@ -895,6 +895,10 @@ async def test_an_invalid_spec_is_terminal_and_names_the_field(tmp_path: Path) -
 
 UNKNOWN = {"newField": {"on": True}}
 """What an operator of a later release would know."""
+UNREADABLE: list[Json] = [
+    {"strategy": {**STEPS, "progressDeadline": "soon"}},
+    {"server": {"runtime": "of a later release"}},
+]
 
 
 @pytest.mark.parametrize("command", ["abort", "undo"])
@@ -1033,9 +1037,9 @@ async def test_nothing_is_made_of_a_new_deployment_that_is_not_read_whole(tmp_pa
     assert api.status["message"].startswith("nothing serves; spec.newField")
 
 
-@pytest.mark.parametrize("version", [False, True])
+@pytest.mark.parametrize("part", ["spec", "version", "unreadable"])
 async def test_a_person_goes_back_from_a_champion_whose_spec_is_not_read_whole(
-    tmp_path: Path, version: bool
+    tmp_path: Path, part: str
 ) -> None:
     """Also to a version whose pods are gone: they are made as they were."""
     api, routers = await canary(tmp_path)
@@ -1044,13 +1048,14 @@ async def test_a_person_goes_back_from_a_champion_whose_spec_is_not_read_whole(
     api.clock.time += minutes(2)
     await settle(api, routers, tmp_path)
     assert (stable(api), len(servers(api))) == ("flights-2", 1)
-    if version:
+    if part == "version":
         found = as_sent(api.objects[Key(MODELVERSION, NAMESPACE, "flights-1")])
         api.put(MODELVERSION, {**found, "spec": {**found["spec"], **UNKNOWN}})
     else:
-        edit(api, **UNKNOWN)
+        edit(api, **(UNKNOWN if part == "spec" else UNREADABLE[0]))
     say(api, "undo", "1")
-    await settle(api, routers, tmp_path)
+    with pytest.raises(Terminal) if part == "unreadable" else contextlib.nullcontext():
+        await settle(api, routers, tmp_path, passes=24)
     assert (stable(api), weights(api)) == ("flights-1", {"flights-1": 100})
 
 
@@ -1117,6 +1122,36 @@ async def test_a_challenger_that_was_rejected_leaves_though_the_spec_is_not_read
     approve(api, 2, phase="Rejected")
     await settle(api, routers, tmp_path)
     assert weights(api) == {"flights-1": 100}
+
+
+@pytest.mark.parametrize("spec", UNREADABLE, ids=["strategy", "server"])
+@pytest.mark.parametrize("command", ["abort", "undo"])
+async def test_a_person_stops_a_rollout_whatever_the_spec_says(
+    tmp_path: Path, command: str, spec: Json
+) -> None:
+    """To its end: no router sends the challenger anything, and its pods are gone."""
+    api, routers = await canary(tmp_path)
+    edit(api, **spec)
+    with pytest.raises(Terminal, match=r"spec\."):
+        await settle(api, routers, tmp_path)
+    assert weights(api) == {"flights-1": 50, "flights-2": 50}
+    approve(api, 3)
+    say(api, command, "1")
+    with pytest.raises(Terminal, match=r"spec\."):
+        await settle(api, routers, tmp_path)
+    assert (weights(api), api.status["commands"][command]) == ({"flights-1": 100}, "1")
+    assert [*servers(api)] == [api.status["stable"]["name"]]
+
+
+async def test_nothing_can_be_stopped_by_a_spec_that_does_not_even_name_a_number_of_pods(
+    tmp_path: Path,
+) -> None:
+    api, routers = await canary(tmp_path)
+    edit(api, replicas=-1)
+    say(api, "abort", "1")
+    with pytest.raises(Terminal, match=r"spec\.replicas"):
+        await settle(api, routers, tmp_path)
+    assert weights(api) == {"flights-1": 50, "flights-2": 50}
 
 
 async def test_a_deployment_that_is_gone_or_going_is_left_to_the_garbage_collector(tmp_path: Path) -> None:
