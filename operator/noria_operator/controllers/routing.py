@@ -24,8 +24,8 @@ from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Revision, State
+from noria_operator.domain.server_pods import counts_ready
 from noria_operator.domain.verdict import Counts
-from noria_operator.evidence.server import counts_ready
 from noria_operator.kube.kinds import SERVICE, Key
 from noria_operator.kube.ownership import controller_uid
 

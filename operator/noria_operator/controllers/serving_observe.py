@@ -33,9 +33,8 @@ from noria_operator.domain.rollout_policy_wire import policy_of
 from noria_operator.domain.rollout_state import Revision, State
 from noria_operator.domain.rollout_target import APPROVED, choose
 from noria_operator.domain.rollout_wire import state_of
-from noria_operator.domain.serving import counts_requests
+from noria_operator.domain.server_pods import counts_ready, counts_requests
 from noria_operator.domain.serving_children import selector
-from noria_operator.evidence.server import counts_ready
 from noria_operator.kube.kinds import CONTROLLERREVISION, DEPLOYMENT, MODELVERSION, POD, Key
 from noria_operator.kube.ownership import controller_uid
 from noria_operator.routers.backends import Arm, Backend, arm_of, backend

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from noria_operator.controllers.context import Context
 from noria_operator.domain.drift.columns import Seen
+from noria_operator.domain.server_pods import counts_ready
 from noria_operator.domain.serving_children import selector
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers_aside import leads_aside
-from noria_operator.evidence.server import counts_ready
 from noria_operator.kube.kinds import POD
 
 Json = dict[str, Any]

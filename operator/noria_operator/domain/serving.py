@@ -117,14 +117,6 @@ def recorded_grpc_port(template: Json) -> int | None:
     return next((port["containerPort"] for port in ports if port.get("name") == names.GRPC_PORT_NAME), None)
 
 
-def counts_requests(template: Json) -> bool:
-    """Whether the pods of a recorded template count what they answer: a container of the user's own does
-    not.
-    """
-    ports = template["spec"]["containers"][0].get("ports", [])
-    return any(port.get("name") == names.COUNTERS_PORT_NAME for port in ports)
-
-
 def _grace(serving: Serving) -> int:
     """What the user says, but never so short that requests in flight are cut off after the drain."""
     flush = serving_payload.FLUSH_SECONDS if serving.server.payload_log else 0

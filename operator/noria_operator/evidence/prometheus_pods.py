@@ -13,8 +13,8 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from noria_operator.domain.promql_samples import WrongCounts
+from noria_operator.domain.server_pods import counts_ready
 from noria_operator.domain.training_times import moment
-from noria_operator.evidence.server import counts_ready
 from noria_operator.recent import Recent
 
 Json = dict[str, Any]

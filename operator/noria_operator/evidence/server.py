@@ -14,11 +14,10 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any
 
-from noria_operator.api import names
 from noria_operator.domain.drift.columns import Reference
 from noria_operator.domain.drift.season import Span
-from noria_operator.domain.pod_status import ended, passes_probe
 from noria_operator.domain.quality import Labels
+from noria_operator.domain.server_pods import counts_ready, server_ends
 from noria_operator.domain.verdict import Counts
 from noria_operator.evidence import windows
 from noria_operator.evidence.background import Background, Look
@@ -207,7 +206,7 @@ class CounterReader:
         """
         asked, found = list(pods), dict[str, Counts]()
         for pod in asked:
-            ends = _ends(pod)
+            ends = server_ends(pod)
             if ends is not None:
                 found[f"{pod['metadata']['uid']}.containers"] = Counts(ends, ends)
         for pod, document in await self._documents(asked):
@@ -360,23 +359,6 @@ def _answered(document: Document) -> Counts:
     return Counts(sum(numbers.values()), errors, refused)
 
 
-def _ends(pod: Json) -> int | None:
-    """How many containers with a model server ended in a pod that stays; None of any other pod, as those that
-    leave are told to end. What others put into the pod, such as a mesh's proxy, ends for reasons of its own.
-    """
-    ours = {one["name"] for one in _ours(pod)}
-    if not ours or ended(pod) or "deletionTimestamp" in pod["metadata"]:
-        return None
-    containers = pod.get("status", {}).get("containerStatuses") or ()
-    return sum(int(one.get("restartCount", 0)) + _is_down(one) for one in containers if one["name"] in ours)
-
-
-def _is_down(container: Json) -> bool:
-    """Whether it ended and was not started again yet, which `restartCount` does not count."""
-    state, last = container.get("state") or {}, container.get("lastState") or {}
-    return "terminated" in state or ("waiting" in state and "terminated" in last)
-
-
 def _refused(document: Document) -> dict[str, int]:
     counts = opened(document.counts)
     return {why: sum(counts.get(f"refused/{document.version}/{why}", ())) for why in Why}
@@ -385,18 +367,3 @@ def _refused(document: Document) -> dict[str, int]:
 def _ready(pods: Iterable[Json], uids: Sequence[str]) -> list[str]:
     """Which of these are of pods that must have counts."""
     return [pod["metadata"]["uid"] for pod in pods if pod["metadata"]["uid"] in uids and counts_ready(pod)]
-
-
-def counts_ready(pod: Json) -> bool:
-    """Whether a model server of ours takes requests in this pod, so that it must have counts."""
-    return passes_probe(pod) and bool(_ours(pod))
-
-
-def _ours(pod: Json) -> list[Json]:
-    """The containers with a model server of ours."""
-    containers = pod.get("spec", {}).get("containers") or ()
-    return [
-        one
-        for one in containers
-        if any(port.get("name") == names.COUNTERS_PORT_NAME for port in one.get("ports") or ())
-    ]
