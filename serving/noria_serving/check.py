@@ -10,7 +10,6 @@ Invariant: counts only, in the champion's own bins; what is too much the operato
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,8 +23,7 @@ from noria_serving.artifact import Artifact, open_source
 from noria_serving.counters.binning import Numbers, Texts
 from noria_serving.data import parse_select
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.job import run
-from noria_serving.leaving import leave
+from noria_serving.job import main
 from noria_serving.projection import mixed
 from noria_serving.quality import numbered
 from noria_serving.reference import Bins
@@ -226,4 +224,4 @@ def _fitted(document: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    leave(run(contract.CHECK_SCHEMA, check, os.environ))
+    main(contract.CHECK_SCHEMA, check)

@@ -10,7 +10,6 @@ same rows, of which `digest` is the identity; no metric is ever NaN.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +23,7 @@ from noria_serving.artifact import Artifact, open_source
 from noria_serving.bundle import decimal
 from noria_serving.data import parse_select
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.job import run
-from noria_serving.leaving import leave
+from noria_serving.job import main
 from noria_serving.model.loaded import Loaded, load
 from noria_serving.quality import Outcome
 from noria_serving.slices import Slicing, asked, freeze
@@ -231,4 +229,4 @@ def score(loaded: Loaded, holdout: rows.Rows, label: str, *, learnt: frozenset[s
 
 
 if __name__ == "__main__":
-    leave(run(contract.EVALUATION_SCHEMA, evaluate, os.environ))
+    main(contract.EVALUATION_SCHEMA, evaluate)

@@ -18,8 +18,7 @@ from typing import Any, Final
 
 from noria_serving import contract
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.job import run
-from noria_serving.leaving import leave
+from noria_serving.job import main
 from noria_serving.objects import cause, is_store, open_store
 
 File = tuple[str, int, str]
@@ -135,4 +134,4 @@ def files_in(store: Any) -> Iterator[File]:
 
 
 if __name__ == "__main__":
-    leave(run(contract.FINGERPRINT_SCHEMA, fingerprint, os.environ))
+    main(contract.FINGERPRINT_SCHEMA, fingerprint)

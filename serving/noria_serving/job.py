@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from noria_serving import contract, log, result
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.leaving import leave
 
 Work = Callable[[Mapping[str, str]], dict[str, Any]]
+
+
+def main(schema: str, work: Work) -> NoReturn:
+    """This process is that job."""
+    leave(run(schema, work, os.environ))
 
 
 def run(schema: str, work: Work, env: Mapping[str, str]) -> int:

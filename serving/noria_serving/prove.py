@@ -18,8 +18,7 @@ from typing import Any
 
 from noria_serving import contract
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.job import run
-from noria_serving.leaving import leave
+from noria_serving.job import main
 from noria_serving.model.loaded import load
 
 
@@ -51,4 +50,4 @@ def prove(env: Mapping[str, str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    leave(run(contract.VERIFICATION_SCHEMA, prove, os.environ))
+    main(contract.VERIFICATION_SCHEMA, prove)

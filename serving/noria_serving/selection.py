@@ -8,15 +8,13 @@ data sets are chosen here and now, so that a partition that lands later moves no
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from noria_serving import contract
 from noria_serving.data import Select, parse_select, values_of
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.job import run
-from noria_serving.leaving import leave
+from noria_serving.job import main
 
 
 def select(env: Mapping[str, str]) -> dict[str, Any]:
@@ -55,4 +53,4 @@ def _entries(text: str) -> list[tuple[str, str, Select]]:
 
 
 if __name__ == "__main__":
-    leave(run(contract.SELECTION_SCHEMA, select, os.environ))
+    main(contract.SELECTION_SCHEMA, select)

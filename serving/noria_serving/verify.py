@@ -7,15 +7,13 @@ and parses nothing but the manifest and the signature: no model is loaded here.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from noria_serving import contract, signing
 from noria_serving.artifact import Artifact, open_source
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.job import run
-from noria_serving.leaving import leave
+from noria_serving.job import main
 from noria_serving.model.formats import check_format
 
 
@@ -37,4 +35,4 @@ def verify(env: Mapping[str, str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    leave(run(contract.VERIFICATION_SCHEMA, verify, os.environ))
+    main(contract.VERIFICATION_SCHEMA, verify)
