@@ -57,11 +57,9 @@ class Exporter(Collector):
         families: dict[str, Metric] = {}
         for service in self._models.services():
             for family in _Families(service, self._limit).collect():
-                families.setdefault(family.name, family)
-                if families[family.name] is not family:
-                    families[family.name].samples.extend(family.samples)
-        for family in families.values():
-            family.samples = _added_up(family.samples)
+                first = families.setdefault(family.name, family)
+                if first is not family:
+                    first.samples = _added_up([*first.samples, *family.samples])
         return chain(families.values(), [self._connections(), self._restarts()])
 
     def _connections(self) -> Metric:
