@@ -224,10 +224,7 @@ class Desk:
         """Count one row: its error, or whether the label is the positive (of several: predicted) class."""
         groups = token.slices_of(row) if token.slices else b""
         if isinstance(label, str):
-            right = token.version != self._version and mark(label) == token.marks[row]
-            return self._state.add_score(
-                token.version, token.bins[row], positive=right, groups=groups, chosen=True
-            )
+            return self._add_chosen(token, row, label, groups)
         if token.values:
             unit = math.ldexp(1.0, token.exponent)
             return self._state.add_error(token.version, token.values[row] - label, unit, groups)
@@ -237,12 +234,17 @@ class Desk:
         # Of another version it is not known in which order its classes are.
         if token.version == self._version and predicted < classes <= CONFUSION_CLASSES:
             self._state.add_call(token.version, int(label) * classes + predicted, classes**2)
-        # A token has a byte for either: of more than 256 classes, and of another version, one mistake in 256
-        # counts as right.
+        return self._add_chosen(token, row, int(label), groups)
+
+    def _add_chosen(self, token: Token, row: int, label: int | str, groups: bytes) -> bool:
+        """Whether the class of several that was predicted is the label's. A token has a byte for either: of
+        more than 256 classes, and of another version, one mistake in 256 counts as right.
+        """
         if token.version != self._version:
-            right = self._marks[int(label)] == token.marks[row]
+            given = mark(label) if isinstance(label, str) else self._marks[label]
+            right = given == token.marks[row]
         else:
-            right = int(label) & 255 == predicted
+            right = not isinstance(label, str) and label & 255 == token.groups[row]
         return self._state.add_score(
             token.version, token.bins[row], positive=right, groups=groups, chosen=True
         )
