@@ -46,12 +46,9 @@ def made_by(version: Json, job: str) -> bool:
 
 def first_is_late(status: Json) -> bool:
     """Whether nothing serves because the pods of the first version were not ready in time."""
-    if status.get("stable"):
-        return False
-    said = (
-        one for one in status.get("conditions", ()) if one["type"] == "Stalled" and one["status"] == "True"
-    )
-    return any(one.get("reason") == "ProgressDeadlineExceeded" for one in said)
+    late = ("Stalled", "True", "ProgressDeadlineExceeded")
+    told = ((one["type"], one["status"], one.get("reason")) for one in status.get("conditions", ()))
+    return not status.get("stable") and late in told
 
 
 def _lacks_arms(deployment: Json, versions: Iterable[Json]) -> bool:
