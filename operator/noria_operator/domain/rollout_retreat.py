@@ -67,7 +67,7 @@ def _unborn(scene: Scene, state: State) -> tuple[Revision, ...]:
     if state.stable is None:
         return ()
     target = scene.target
-    new = target.waiting or tuple(one for one in target.challengers if one != state.stable)
+    new = target.newcomers(state.stable)
     if state.candidate is not None:
         return new if scene.policy.compares else ()
     asked = target.wanted or target.unmet

@@ -40,6 +40,10 @@ class Target:
             return self.arms
         return (self.revision,) if self.revision else ()
 
+    def newcomers(self, stable: Revision | None) -> tuple[Revision, ...]:
+        """Who would begin where nobody is on trial: arms that wait for others, or the next version."""
+        return self.waiting or tuple(one for one in self.challengers if one != stable)
+
     @property
     def rejected(self) -> bool:
         """Whether something newer or pinned was left out because it failed before."""
@@ -61,8 +65,7 @@ def _as_it_is(state: State, target: Target, versions: tuple[Version, ...]) -> Ta
         return target
     approved = {one.target.version for one in versions if one.phase == APPROVED}
     trial = tuple(one.target for one in state.challengers if one.target.version in approved)
-    waiting = target.waiting or tuple(one for one in target.challengers if one != state.stable)
-    unmet = target.wanted or target.unmet
+    waiting, unmet = target.newcomers(state.stable), target.wanted or target.unmet
     return replace(target, revision=state.stable, wanted=None, arms=trial, waiting=waiting, unmet=unmet)
 
 
