@@ -84,16 +84,19 @@ async def gather(ctx: Context, obj: Json) -> View:
     first = _first(ctx, obj)
     begun = as_told(policy, first, ctx.clock.now()) if first else None
     state = begun.state if begun else state
-    policy = replace(policy, counted=policy.counted and _counts_champion(ctx, obj, deployment, state))
     commands = _commands(obj)
     versions, unread = _versions(ctx, deployment, state, commands)
     unread = [newer, *unread] if newer else unread
-    policy = replace(policy, unread=_UNREAD.format("; ".join(unread)) if unread else "")
+    policy = replace(
+        policy,
+        counted=policy.counted and _counts_champion(ctx, obj, deployment, state),
+        unread=_UNREAD.format("; ".join(unread)) if unread else "",
+    )
     known = tuple(
         version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()
     )
     routing = ROUTINGS[deployment.spec.router.type]
-    hurry = any(_is_new(commands, state, one) for one in ("abort", "undo"))
+    hurry = any(state.is_new(one, commands) for one in ("abort", "undo"))
     told, let_in = await asyncio.gather(
         serving_routers.told(ctx, obj, policy, state, routing, hurry=hurry),
         access.read(ctx, obj, hurry=hurry),
@@ -135,7 +138,7 @@ def _read(obj: Json) -> tuple[ModelDeployment, str]:
     except InvalidSpec as error:
         deployment, _ = read_over(ModelDeployment, {**obj, "spec": _least(obj["spec"])})
         commands, state = _commands(obj), state_of(deployment.status)
-        stops = any(_is_new(commands, state, one) for one in ("abort", "undo"))
+        stops = any(state.is_new(one, commands) for one in ("abort", "undo"))
         if not (stops or _is_ending(state)):
             raise
         return deployment, error.message
@@ -219,7 +222,7 @@ def _versions(
     """
     placed = {one.version for one in _targets(state)}
     placed |= {state.undo.target.version} if state.undo else set()
-    if _is_new(commands, state, "undo"):
+    if state.is_new("undo", commands):
         placed |= {one.version for one in state.champions}
     named = placed | {deployment.spec.version}
     experiment = deployment.spec.strategy.experiment
@@ -289,8 +292,3 @@ def _commands(obj: Json) -> dict[str, str]:
     given = obj["metadata"].get("annotations")
     said = {command: names.command_id(given, command) for command in names.DEPLOYMENT_COMMANDS}
     return {command: id_ for command, id_ in said.items() if id_}
-
-
-def _is_new(commands: Mapping[str, str], state: State, name: str) -> bool:
-    """Whether this is asked for and was not obeyed yet."""
-    return commands.get(name) not in (None, state.commands.get(name))

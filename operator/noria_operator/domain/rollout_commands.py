@@ -24,7 +24,7 @@ from noria_operator.domain.rollout_words import Cause, Happened
 
 def obey(scene: Scene, state: State) -> Outcome | None:
     """Carry out the most urgent command that was not acknowledged yet, once what would undo it is refused."""
-    new = [name for name in COMMANDS if _is_new(scene, state, name)]
+    new = [name for name in COMMANDS if state.is_new(name, scene.observed.commands)]
     if not new:
         return None
     first = new[0]
@@ -37,11 +37,6 @@ def obey(scene: Scene, state: State) -> Outcome | None:
     if scene.policy.unread and name in NEEDS_ALL:
         return _refuse(scene, acknowledged, f"{_said(scene, name)}: {scene.policy.unread}")
     return _for_another(scene, acknowledged, name) or COMMANDS[name](scene, acknowledged)
-
-
-def _is_new(scene: Scene, state: State, command: str) -> bool:
-    """Whether it is given with another id than the one that was acknowledged last."""
-    return scene.observed.commands.get(command, "") not in ("", state.commands.get(command))
 
 
 def _acknowledge(scene: Scene, state: State, command: str) -> State:
@@ -155,7 +150,7 @@ def _undo(scene: Scene, state: State) -> Outcome:
     that is found at the same time is part of it: what it would end ends, nobody is kept from going back.
     """
     id_, why = scene.observed.commands["undo"], _said(scene, "undo")
-    aborted = _is_new(scene, state, "abort")
+    aborted = state.is_new("abort", scene.observed.commands)
     name = id_.partition("@")[0] if "@" in id_ else None
     target = next((one for one in _good(scene, state) if name in (None, one.version, one.name)), None)
     left = scene.target.wanted or scene.target.unmet

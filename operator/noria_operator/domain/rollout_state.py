@@ -275,6 +275,10 @@ class State:
         """Whether every weight was read back from every ready router."""
         return all(share.verified for share in self.traffic)
 
+    def is_new(self, command: str, given: Mapping[str, str]) -> bool:
+        """Whether this one of the commands in the annotations was not obeyed yet."""
+        return given.get(command) not in (None, self.commands.get(command))
+
     def is_rejected(self, target: Revision) -> bool:
         """Whether this very revision was tried and failed, and is not being tried again."""
         return any(one.of(target) and not one.retrying for one in self.rejected)
