@@ -497,6 +497,42 @@ CASES: dict[str, dict[str, Case]] = {
             [],
         ),
     },
+    "NoriaTriggerFails": {
+        "a location that cannot be read, and one that can": (
+            [
+                series("noria_trigger_decision", "1x50", **BAD, **LOOP, decision="Error", kind="DataChange"),
+                series("noria_trigger_decision", "1x50", **GOOD, **LOOP, decision="No", kind="DataChange"),
+            ],
+            "40m",
+            [at(BAD, **LOOP)],
+        ),
+        "counts that cannot be read, whatever decision stands": (
+            [
+                series("noria_trigger_decision", "1x50", **BAD, **LOOP, decision="No", kind="Drift"),
+                series("noria_trigger_problem", "1x50", **BAD, **LOOP),
+                # The same trigger of another loop, which takes its counts from elsewhere.
+                series("noria_trigger_decision", "1x50", **BAD, **LOOP | OTHER, decision="No", kind="Drift"),
+            ],
+            "40m",
+            [at(BAD, **LOOP)],
+        ),
+        "not within half an hour": (
+            [
+                series("noria_trigger_decision", "1x50", **BAD, **LOOP, decision="Error", kind="DataChange"),
+                series("noria_trigger_problem", "1x50", **GOOD, **LOOP),
+            ],
+            "25m",
+            [],
+        ),
+        "not of a source that is back in time": (
+            [
+                series("noria_trigger_decision", "1x80", **BAD, **LOOP, decision="No", kind="Drift"),
+                series("noria_trigger_problem", "1x20 stale _x14 1x20", **BAD, **LOOP),
+            ],
+            "50m",
+            [],
+        ),
+    },
     "NoriaUnfair": {
         "one bound is exceeded, one is not, and another loop has not asked for enough windows yet": (
             [

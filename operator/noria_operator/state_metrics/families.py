@@ -160,6 +160,12 @@ REASON: Final = Family(
     TRIGGER,
     ("reason",),
 )
+PROBLEM: Final = Family(
+    "noria_trigger_problem",
+    "1 while the counts that a trigger looks at cannot be read, so that its last decision stands; absent "
+    "while they can.",
+    TRIGGER,
+)
 LOST: Final = Family(
     "noria_trigger_loss_timestamp_seconds",
     "Since when the loss of quality, or the drift with action Retrain, that a trigger sees has waited for a "
@@ -228,6 +234,6 @@ FAMILIES: Final[tuple[Family, ...]] = (
     PHASE, CONDITION, WEIGHT, ASKED, ASIDE, HAPPENED, MODEL_TIME, DATA_TIME, FIX_SECONDS,
     VALUE, THRESHOLD, BEST, SAMPLES, WINDOW, WINDOW_END, BOUND, COVERAGE,
     SCORE, FLOOR, FAIRNESS, FAIRNESS_BOUND, UNFAIR, SLICE_VALUE, SLICE_LOST,
-    DECISION, REASON, LOST, NEXT, BLOCKED, BUDGET, LEFT, TIME_BUDGET, TIME_LEFT, RESULTS, UNTOLD,
+    DECISION, REASON, PROBLEM, LOST, NEXT, BLOCKED, BUDGET, LEFT, TIME_BUDGET, TIME_LEFT, RESULTS, UNTOLD,
     JOBS, VERSIONS, SUCCEEDED, FAILED, FAILURES, STARTED, LASTED,
 )  # fmt: skip

@@ -79,6 +79,8 @@ def _trigger(place: tuple[str, ...], entry: Json, kind: str) -> Iterator[Sample]
         yield families.DECISION, (*place, decision, kind), 1
     if reason := entry.get("reason"):
         yield families.REASON, (*place, reason), 1
+    if entry.get("problem"):
+        yield families.PROBLEM, place, 1
     for family, name in _TIMES:
         if at := entry.get(name):
             yield family, place, seconds(at)

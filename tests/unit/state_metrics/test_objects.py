@@ -221,6 +221,15 @@ def test_a_trigger_tells_the_window_that_it_judged_and_its_reason_in_one_word() 
     assert value("noria_trigger_window_end_timestamp_seconds", labels) is None
 
 
+def test_a_trigger_whose_counts_cannot_be_read_says_so_beside_the_decision_that_stands() -> None:
+    entry = {"name": "quality", "decision": "No"}
+    labels = {**LOOP, "trigger": "quality"}
+    value = told(training(entry | {"problem": "counts cannot be read from mimir: 401"})).get_sample_value
+    assert value("noria_trigger_problem", labels) == 1
+    assert value("noria_trigger_decision", {**labels, "decision": "No", "kind": "Performance"}) == 1
+    assert told(training(entry)).get_sample_value("noria_trigger_problem", labels) is None
+
+
 def test_each_trigger_has_one_reason_at_a_time() -> None:
     """The one before is gone with the next scrape."""
     store, registry = Store(), CollectorRegistry()
@@ -372,7 +381,7 @@ def test_two_loops_of_one_deployment_tell_each_its_own() -> None:
         "name": "quality", "value": "0.61", "threshold": "0.65", "best": "0.7", "samples": 500,
         "coverage": "0.4", "interval": "0.58 to 0.64", "decision": "Fire", "since": "2026-03-05T00:00:00Z",
         "version": "flight-delay-1", "reason": "QualityLost", "windowLength": "1h",
-        "windowEndedAt": "2026-03-05T00:00:00Z",
+        "windowEndedAt": "2026-03-05T00:00:00Z", "problem": "counts cannot be read from mimir: 401",
         "columns": [{"name": "carrier=HA", "value": "0.6", "drifted": True}],
     }  # fmt: skip
     budget = {"maxRuns": 3, "maxCpuHours": "48", "maxGpuHours": "4", "per": "144h"}
