@@ -59,6 +59,7 @@ TWO_LOOPS = [
 ESTIMATED = "EstimatedPerformance"
 NO_PODS = "NoReadyPods"
 READY = {"condition": "Ready"}
+UNREAD = {"condition": "Readable", "reason": "SpecUnread"}
 CHAMPIONS = [served(labels) for labels in (BAD, GOOD, IDLE)]
 ON_TRIAL = [served(BAD), served(BAD, NEXT, "challenger")]
 LED_ASIDE = gauge("noria_deployment_led_aside", "0x69 1x60 0x70", "0x200", **MODEL)
@@ -647,6 +648,22 @@ CASES: dict[str, dict[str, Case]] = {
             gauge("noria_deployment_condition", "1x30", "0x30", condition="Stalled", **MODEL),
             "15m",
             [at(BAD, **MODEL)],
+        ),
+    },
+    "NoriaDeploymentNotReadable": {
+        "for ten minutes; one that any operator reads does not say so": (
+            [
+                series("noria_deployment_condition", "0x30", **BAD, **MODEL, **UNREAD),
+                series("noria_deployment_condition", "1x30", **GOOD, **MODEL, **READY, reason="Serving"),
+                series("noria_deployment_condition", "0x30", **IDLE, **MODEL, **READY, reason=NO_PODS),
+            ],
+            "15m",
+            [at(BAD, **MODEL)],
+        ),
+        "not while a newer operator takes over": (
+            [series("noria_deployment_condition", "0x8 stale", **BAD, **MODEL, **UNREAD)],
+            "12m",
+            [],
         ),
     },
     "NoriaReconcileErrors": {
