@@ -15,7 +15,7 @@ from examples.flights.demo import record
 from examples.flights.demo.__main__ import table
 from examples.flights.demo.checks import judge
 from examples.flights.demo.cluster import MANIFESTS
-from examples.flights.demo.monitoring import DASHBOARDS
+from examples.flights.demo.monitoring import DASHBOARDS, FOLDER
 from examples.flights.demo.narrate import changes
 from examples.flights.demo.picture import draw
 from examples.flights.demo.say import DemoError
@@ -332,13 +332,16 @@ def test_with_monitoring_alerts_must_be_told_and_panels_have_data(
 
 
 def test_there_is_something_for_every_panel() -> None:
-    """A regression is served beside the loop; how airports differ, a trigger bounds by a column that servers
-    count by.
+    """A regression is served beside the loop, told apart by a column that it takes; how airports differ, a
+    trigger bounds by a column that servers count by.
     """
     shown = {
         panel["title"] for path in DASHBOARDS.glob("*.json") for panel in panels(json.loads(path.read_text()))
     }
-    assert {"Mean absolute error", "Fairness"} <= shown
+    assert {"Mean absolute error", "Mean absolute error by slice", "Fairness"} <= shown
+    text = Template((FOLDER / "air-time.yaml").read_text()).substitute(FLIGHTS_IMAGE="f")
+    (taught,) = [one["spec"] for one in yaml.safe_load_all(text) if one["kind"] == "TrainingJob"]
+    assert {one["feature"] for one in taught["slices"]} <= {*air_time.FEATURES}
     assert air_time.MODEL < "flight-delay"  # where one version is chosen, it is the last: the loop's
     loop = yaml.safe_load((MANIFESTS / "40-continuous-training.yaml").read_text())["spec"]
     first = yaml.safe_load((MANIFESTS / "20-first-training.yaml").read_text())["spec"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.rules.promtool import Expected, groups, judge, series
-from tests.rules.test_shipping import unknown
+from tests.rules.test_shipping import RUNBOOKS, unknown
 from tests.rules.world import BAD, GOOD, IDLE, MODEL, TRAINING, values
 from tools.cluster.layout import binary
 from tools.monitoring import metrics
@@ -131,6 +131,14 @@ def labels(name: str) -> set[str]:
     if kept := re.search(r"\bby \(([^)]*)\)", RULES[name]):
         return set(kept[1].split(", "))
     return set().union(*(labels(one) for one, _ in SELECTOR.findall(RULES[name])))
+
+
+def test_what_rules_record_is_read_by_an_alert_a_panel_or_the_page_of_an_alert() -> None:
+    asked = {expr for one in DASHBOARDS.values() for _, expr in queries(one)}
+    asked |= {rule["expr"] for group in groups() for rule in group["rules"]}
+    asked |= {path.read_text() for path in RUNBOOKS.glob("*.md")}
+    read = set(re.findall(r"\b[a-z_]+(?::\w+)+", " ".join(asked)))
+    assert RULES.keys() - read == set()
 
 
 def test_alerts_are_counted_of_the_models_that_are_chosen(tmp_path: Path) -> None:

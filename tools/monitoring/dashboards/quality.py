@@ -123,7 +123,13 @@ def build() -> Dashboard:
             "Of labelled rows of the last day, by the columns of spec.slices.",
             (f"model:slice_accuracy:ratio1d{{{VERSION}}}", f"{{{{feature}}}}={{{{slice}}}} {SERVED}"),
             unit="percentunit",
-            width=12,
+            height=9,
+        ),
+        lines(
+            "Mean absolute error by slice",
+            "Of regressions, in the label's own unit: of labelled rows of the last day, by the columns of spec.slices.",
+            (f"model:slice_mean_absolute_error:1d{{{VERSION}}}", f"{{{{feature}}}}={{{{slice}}}} {SERVED}"),
+            unit="none",
             height=9,
         ),
         lines(
@@ -131,7 +137,6 @@ def build() -> Dashboard:
             "Share of the rows of the last day with a score of one half or more.",
             (f"model:slice_positive:ratio1d{{{VERSION}}}", f"{{{{feature}}}}={{{{slice}}}} {SERVED}"),
             unit="percentunit",
-            width=12,
             height=9,
         ),
         rows(
