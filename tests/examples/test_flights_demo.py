@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from examples.flights.demo import record
+from examples.flights.demo import monitoring, record
 from examples.flights.demo.__main__ import table
 from examples.flights.demo.checks import judge
 from examples.flights.demo.cluster import MANIFESTS
@@ -23,7 +23,7 @@ from examples.flights.demo.traffic import CANARY, FULL, TRAINING, Traffic, rate_
 from examples.flights.demo.world import World
 from examples.flights.features import FEATURES
 from examples.flights.monitoring import air_time
-from tools.monitoring.live import panels
+from tools.monitoring.live import Span, panels
 
 from noria_operator.api.data_sources import Select
 from noria_operator.api.trainingjob import TrainingJobSpec
@@ -329,6 +329,36 @@ def test_with_monitoring_alerts_must_be_told_and_panels_have_data(
         claims["every panel of every dashboard has data"],
     ]
     assert [claim.holds for claim in found] == holds
+
+
+class Past:
+    """A Prometheus that has had samples of everything, and has none of now."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def at(self, expr: str, time: float) -> list[Json]:
+        return []
+
+    def over(self, expr: str, span: Span) -> list[Json]:
+        return [{"metric": {}, "values": [[span.start, 1.0]]}]
+
+    def values(self, expr: str, label: str, span: Span) -> list[str]:
+        return ["flight-delay-1"]
+
+
+def test_a_table_of_now_has_no_data_where_there_was_some_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitoring, "Prometheus", Past)
+    watching = monitoring.Monitoring({"monitoring": "m", "example-flights": "f"}, "local")
+    of_now = {
+        f"{path.stem}: {panel['title']} {one['refId']}"
+        for path in DASHBOARDS.glob("*.json")
+        for panel in panels(json.loads(path.read_text()))
+        for one in panel["targets"]
+        if one.get("instant")
+    }
+    assert set(watching._empty("http://prometheus")) == of_now
+    assert "quality: Decisions A" in of_now
 
 
 def test_there_is_something_for_every_panel() -> None:

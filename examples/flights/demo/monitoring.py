@@ -21,7 +21,7 @@ from typing import Any, Final
 from examples.flights.demo.checks import WANTED
 from examples.flights.demo.cluster import ROOT, kubectl, run, tool
 from examples.flights.demo.say import DemoError, say
-from tools.monitoring.live import Prometheus, Span, targets, variables
+from tools.monitoring.live import Prometheus, Span, ask, targets, variables
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "monitoring"
 RULES: Final = ROOT / "charts" / "noria" / "files" / "rules.yaml"
@@ -103,7 +103,7 @@ class Monitoring:
         for path in sorted(DASHBOARDS.glob("*.json")):
             dashboard = json.loads(path.read_text())
             for one in targets(dashboard, variables(dashboard, prometheus, span)):
-                if not prometheus.over(one.expr, span):
+                if not ask(prometheus, one, span):
                     empty.append(f"{path.stem}: {one.panel} {one.ref}")
         return empty
 

@@ -21,6 +21,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from tests.integration.scraping import Json
 from tests.integration.scraping import prometheus as scraping
 from tests.integration.server.process import Process, ready
+from tools.monitoring import live
 from tools.monitoring.dashboards.files import FOLDER
 from tools.monitoring.live import Prometheus, Span, targets, variables
 from tools.ports import free_port
@@ -107,7 +108,7 @@ def unanswered(prometheus: Prometheus, start_of: float) -> list[str]:
             if (
                 OF_SERVERS.search(one.expr)
                 and "noria_" not in one.expr
-                and not prometheus.over(one.expr, span)
+                and not live.ask(prometheus, one, span)
             ):
                 found.append(f"{path.stem}: {one.panel} {one.ref}")
     return found
