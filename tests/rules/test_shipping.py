@@ -114,6 +114,14 @@ def test_an_alert_on_what_the_leader_tells_outlasts_a_change_of_leaders(name: st
     assert (alerts()[name].get("keep_firing_for") == "5m") == told
 
 
+@pytest.mark.parametrize("name", alerts())
+def test_a_page_says_which_features_its_alert_sees(name: str) -> None:
+    """Model servers tell the first ones bin by bin, and triggers see all."""
+    read = " ".join(rule["expr"] for group in needed(name) for rule in group["rules"])
+    told = "NORIA_METRICS_FEATURES" in (RUNBOOKS / f"{name}.md").read_text().partition("## How to look")[0]
+    assert told == ("model_feature_" in read)
+
+
 def test_the_queries_of_the_pages_parse_and_read_what_there_is(tmp_path: Path) -> None:
     rules = []
     for name in alerts():
