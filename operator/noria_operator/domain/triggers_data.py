@@ -24,6 +24,8 @@ Json = dict[str, Any]
 
 _PENDING: Final = timedelta(minutes=30)
 """A look that found no node for so long has failed; the next one tries again."""
+_AGAIN: Final = timedelta(minutes=10)
+"""A look that failed is repeated after no longer: a store away for a minute blinds nobody for a day."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,10 @@ def _settled(base: Json, told: Json, trigger: TriggerSpec, known: Json) -> Reque
 
 
 def _pause(rule: DataChange, state: Json) -> timedelta:
-    """From one look to the next: sooner where a change waits to be confirmed."""
-    if state.get("seen") == state.get("known") or state.get("problem"):
+    """From one look to the next: sooner after one that failed, and where a change waits to be confirmed."""
+    if state.get("problem"):
+        return min(rule.every, _AGAIN)
+    if state.get("seen") == state.get("known"):
         return rule.every
     return min(rule.every, max(rule.settle, timedelta(seconds=1)))
 

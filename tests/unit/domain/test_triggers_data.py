@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from tests.unit.domain.training_world import IMAGES, NOW, complete, ended_pod, job, training_job
 
 from noria_operator.api.continuoustraining import TriggerStatus
@@ -131,15 +132,16 @@ def test_a_crash_before_the_job_is_made_makes_the_same_job() -> None:
     assert watch.step().job == before.job
 
 
-def test_a_look_that_fails_is_said_and_tried_again_at_the_next_time() -> None:
-    watch = Watch()
+@pytest.mark.parametrize(("every", "again"), [("24h", timedelta(minutes=10)), ("2m", timedelta(minutes=2))])
+def test_a_look_that_fails_is_said_and_tried_again_soon(every: str, again: timedelta) -> None:
+    watch = Watch(every=every)
     watch.look(digest("a"))
-    watch.now += timedelta(hours=1)
+    watch.now += timedelta(days=1)
     said = watch.look(None)
     assert (said.entry["decision"], said.wanted) == ("Error", False)
     assert "gone" in said.entry["message"]
-    assert watch.step().due == watch.now + timedelta(hours=1)
-    watch.now += timedelta(hours=1)
+    assert watch.step().due == watch.now + again
+    watch.now += again
     assert watch.look(digest("a")).entry["decision"] == "No"
 
 
