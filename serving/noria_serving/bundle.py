@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from noria_serving import (
     boosters,
+    calibration,
     contract,
     conversion,
     held_out,
@@ -138,7 +139,8 @@ def save(
     task: binary, multiclass or regression; needed with an ONNX model, a PyTorch module or a class.
     card: a few sentences about the model for its ModelVersion.
     holdout: rows that the model was not trained on, like X; converted forms are compared on them.
-    holdout_y: their labels. A regression's errors by prediction are then theirs, else those of X and y.
+    holdout_y: their labels. A regression's errors by prediction are then theirs, else those of X and y; by
+    those of a classifier its scores are calibrated where quality is estimated before labels come.
     embeddings: columns of X, an array, that are one vector each, by a name: {"text": range(4, 772)}.
     files: with a class, the files and folders that it needs beside its own module or package.
     slices: columns by which served rows are told apart (see docs/slices.md; default: $NORIA_SLICES).
@@ -165,10 +167,13 @@ def save(
     )  # fmt: skip
     if scoring.calls and scored[1] is not None:
         bins["called"] = reference.by_class(scored[1], classes)
+    labels = None if scoring.labels_only else holdout_y
+    known = held_out.answered(converted, scoring, arrays, holdout, labels)
     if kind == "regression" and bins["prediction"]["kind"] == "numeric":
-        known = held_out.predicted(converted, arrays, holdout, holdout_y) or (prediction, y)
-        whose = residuals.TRAINING if holdout_y is None else residuals.HELD_OUT
-        bins["errors"] = residuals.measured(bins["prediction"]["edges"], *known, of=whose).as_json()
+        (told, _), truth, whose = (*known, residuals.HELD_OUT) if known else (scored, y, residuals.TRAINING)
+        bins["errors"] = residuals.measured(bins["prediction"]["edges"], told, truth, of=whose).as_json()
+    elif known is not None and kind != "regression":
+        bins["calibration"] = calibration.of_classes(*known, classes).as_json()
     documents = {
         contract.SIGNATURE: shape.as_json(),
         contract.REFERENCE: bins,

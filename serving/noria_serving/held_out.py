@@ -1,7 +1,7 @@
-"""Predictions of rows that a regression did not learn from, as it will be served.
+"""Answers to rows that a model did not learn from, as it will be served.
 
-In: the converted model, and the rows with their labels as training code has them. Out: one prediction and one
-label a row. Invariant: the rows are the model's own inputs, or they are refused with a reason.
+In: the converted model, and the rows with their labels as training code has them. Out: what it answers, and
+one label a row. Invariant: the rows are the model's own inputs, or they are refused with a reason.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from noria_serving import conversion
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.model.base import score_output, scores
+from noria_serving.model.scoring import Scored, Scoring
 
 Array = NDArray[Any]
 
 
-def predicted(
-    converted: conversion.Converted, inputs: Mapping[str, Array], rows: Any, labels: Any
-) -> tuple[Array, Any] | None:
+def answered(
+    converted: conversion.Converted, scoring: Scoring, inputs: Mapping[str, Array], rows: Any, labels: Any
+) -> tuple[Scored, Any] | None:
     """rows: like X; inputs: of X, by the model's names. None without labels."""
     if labels is None:
         return None
@@ -33,5 +33,4 @@ def predicted(
         text = "holdout must have the columns of X, and a label in holdout_y each"
         raise NoriaError(Reason.DATA_INVALID, text)
     shape = converted.backend.signature
-    output = converted.backend.predict(conversion.cast(table, shape))[score_output(shape, "regression")]
-    return scores(output, "regression"), labels
+    return scoring.read(converted.backend.predict(conversion.cast(table, shape))), labels

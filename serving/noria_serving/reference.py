@@ -21,7 +21,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving import projection, residuals, slices
+from noria_serving import calibration, projection, residuals, slices
+from noria_serving.calibration import Calibration
 from noria_serving.contract import CONFUSION_CLASSES, KNOWN_CATEGORIES, REFERENCE_SCHEMA
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.projection import Projection
@@ -93,6 +94,8 @@ class Reference:
     """Columns by which rows are told apart; none unless asked for."""
     called: Mapping[str, int] = field(default_factory=dict)
     """Rows by predicted class, where `prediction` is of the scores of several, a few."""
+    calibration: Calibration | None = None
+    """Of a classifier that was saved with labels of held-out rows."""
 
 
 def numeric_edges(values: NDArray[np.float64], *, bins: int = BINS) -> NDArray[np.float64]:
@@ -192,15 +195,20 @@ def of_columns(
     apart: Sequence[slices.Asked] = (),
     labels: Array | None = None,
     called: Array | None = None,
+    scored: bool = False,
 ) -> dict[str, Any]:
     """reference.json of rows that stand for training where there is no bundle: columns of numbers or texts as
-    they are, and what was predicted. `labels`: of a regression whose predictions are of rows that it did not
-    learn from, or of several classes, of which `called` are the predicted ones and `prediction` their scores.
+    they are, and what was predicted, of rows that the model did not learn from. `labels`: of a regression; of
+    two classes 0 or 1; or of several, of which `called` are the predicted ones. Of both `prediction` is
+    `scored`.
     """
     features = [_column(name, values, (name, 0)) for name, values in columns.items()]
     made = _of_bins(features, prediction, columns, apart)
     if called is not None:
         made = replace(made, called=_named(called, called if labels is None else labels))
+    if scored and labels is not None:
+        found = calibration.of_rows(prediction, called, labels)
+        made = replace(made, calibration=found if found.samples else None)
     elif labels is not None:
         errors = residuals.measured(made.prediction.edges, prediction, labels, of=residuals.HELD_OUT)
         made = replace(made, residuals=errors)
@@ -269,6 +277,7 @@ def document(reference: Reference) -> dict[str, Any]:
         **errors,
         **({"slices": [one.document() for one in reference.slices]} if reference.slices else {}),
         **({"called": dict(reference.called)} if reference.called else {}),
+        **({"calibration": reference.calibration.as_json()} if reference.calibration else {}),
     }
 
 
@@ -310,7 +319,9 @@ def parse(document: object) -> Reference:
         split = slices.parse(document.get("slices", ()))
         known = None if errors is None else residuals.parse(errors, prediction.size)
         by_name = {str(name): int(rows) for name, rows in document.get("called", {}).items()}
-        return Reference(int(document["samples"]), features, prediction, known, split, by_name)
+        labels = document.get("calibration")
+        by_score = None if labels is None else calibration.parse(labels)
+        return Reference(int(document["samples"]), features, prediction, known, split, by_name, by_score)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise NoriaError(Reason.MANIFEST_INVALID, f"reference.json is malformed: {error}") from error
 

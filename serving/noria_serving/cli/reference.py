@@ -62,8 +62,8 @@ def of_rows(place: str, apart: list[str]) -> dict[str, Any]:
     features = {name: values for name, values in columns.items() if name not in contract.HISTORY_COLUMNS}
     if strange := [name for name in apart if name not in features]:
         raise NoriaError(Reason.DATA_INVALID, f"--slices: {place} has no column {', '.join(strange)}")
-    labels = columns.get("label") if "prediction" in told else None
     called = columns["prediction"] if len(told) > 1 else None
     return reference.of_columns(
-        features, columns[told[0]], apart=slices.wanted(apart), labels=labels, called=called
-    )
+        features, columns[told[0]], apart=slices.wanted(apart), labels=columns.get("label"), called=called,
+        scored="score" in told,
+    )  # fmt: skip

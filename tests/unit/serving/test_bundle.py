@@ -214,6 +214,76 @@ def test_a_regression_knows_its_errors_by_prediction(matrix, tmp_path: Path) -> 
         bundle.save(model, X, truth, tmp_path / "few", holdout=X[:50], holdout_y=truth[:49])
 
 
+def calibration_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Negatives and positives of the bundle, by bin of the score."""
+    known = load(str(path)).reference.calibration
+    assert known is not None
+    return np.array(known.negatives), np.array(known.positives)
+
+
+def test_a_classifier_knows_labels_of_held_out_rows_by_score(matrix, tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = matrix
+    model = LogisticRegression().fit(X, y)
+    truth = y[:80].astype(object)
+    truth[:3] = None, float("nan"), ""
+    bundle.save(model, X, y, tmp_path / "b", holdout=X[:80], holdout_y=truth)
+    negatives, positives = calibration_of(tmp_path / "b")
+    assert (len(negatives), negatives.sum(), positives.sum()) == (128, sum(1 - y[3:80]), sum(y[3:80]))
+    places = (model.predict_proba(X[3:80])[:, 1] * 128).astype(int)
+    assert (negatives + positives).tolist() == np.bincount(places, minlength=128).tolist()
+    bundle.save(model, X, y, tmp_path / "empty", holdout=X[:80], holdout_y=[None] * 80)
+    assert calibration_of(tmp_path / "empty")[0].sum() == 0
+    bundle.save(model, X, y, tmp_path / "none", holdout=X[:80])
+    assert load(str(tmp_path / "none")).reference.calibration is None
+    told = json.loads((tmp_path / "none" / contract.REFERENCE).read_bytes())
+    assert "calibration" not in told, "as an earlier release wrote it"
+
+
+def test_of_several_classes_it_knows_how_often_the_predicted_one_was_right(matrix, tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    X, _ = matrix
+    y = np.array(["cat", "dog", "eel"])[np.digitize(X[:, 0], [-0.5, 0.7])]
+    model = LogisticRegression().fit(X, y)
+    truth = y.copy()
+    truth[:10] = "fox"  # which the model does not know, and so is wrong about
+    bundle.save(model, X, y, tmp_path, holdout=X, holdout_y=truth)
+    negatives, positives = calibration_of(tmp_path)
+    assert positives.sum() == (model.predict(X) == truth).sum()
+    assert negatives.sum() == len(X) - positives.sum()
+    assert not (negatives + positives)[:42].any(), "none of three is the likeliest below a third"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["yes", "no"] * 40, "holdout_y: 'no' is not one of the model's classes .0, 1."),
+        ([0, 2] * 40, "holdout_y: '2' is not one"),
+        ([[0, 1]] * 80, "one label a row"),
+        ([0] * 79, "a label in holdout_y each"),
+    ],
+)
+def test_labels_that_are_none_of_the_models_are_refused(
+    labels: list[Any], message: str, matrix, tmp_path: Path
+) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = matrix
+    model = LogisticRegression().fit(X, y)
+    with pytest.raises(NoriaError, match=message):
+        bundle.save(model, X, y, tmp_path, holdout=X[:80], holdout_y=labels)
+
+
+def test_a_model_without_probabilities_has_none_to_calibrate(matrix, tmp_path: Path) -> None:
+    from sklearn.svm import LinearSVC
+
+    X, y = matrix
+    bundle.save(LinearSVC().fit(X, y), X, y, tmp_path, holdout=X, holdout_y=y)
+    assert load(str(tmp_path)).reference.calibration is None
+
+
 def test_what_has_no_onnx_form_is_served_through_skops_with_a_stable_digest(
     matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ def test_rows_are_binned_as_training_rows_are(tmp_path: Path, capsys: pytest.Cap
     assert [one.name for one in made.features] == ["x", "team"]
     assert made.features[0].edges == reference.numeric("x", np.arange(200) / 200).edges
     assert made.slices[0].groups == ("a", "b", "other", "missing")
-    assert made.residuals is None
+    assert (made.residuals, made.calibration) == (None, None)
     assert Bins(found, ["x", "team"]).cells({"x": "0.5", "team": "b"}, 0.3).groups == (1,)
 
 
@@ -57,6 +57,23 @@ def test_of_several_classes_the_score_is_binned(tmp_path: Path, capsys: pytest.C
     assert reference.parse(given(capsys, str(file))).called == {"a": 69, "b": 67, "c": 66, "d": 0}
     file.write_text("x,prediction,score,label\n0.5,2,0.6,2\n0.7,0,0.5,\n0.1,2,0.9,1\n")
     assert reference.parse(given(capsys, str(file))).called == {"0": 1, "1": 0, "2": 2}
+
+
+def test_rows_with_scores_and_labels_tell_how_scores_came_true(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("x,score,label\n0.5,0.2,0\n0.7,0.2,1\n0.1,0.999,1\n0.2,0.3,\n")
+    made = reference.parse(given(capsys, str(file))).calibration
+    assert made is not None
+    counted = [
+        (n, *pair) for n, pair in enumerate(zip(made.negatives, made.positives, strict=True)) if any(pair)
+    ]
+    assert counted == [(25, 1, 1), (127, 0, 1)]
+    file.write_text("x,prediction,score,label\n0.5,2,0.6,2\n0.7,0,0.5,\n0.1,2,0.6,1\n")
+    made = reference.parse(given(capsys, str(file))).calibration
+    assert made is not None
+    assert (made.negatives[76], made.positives[76], made.samples) == (1, 1, 2)
 
 
 def test_rows_of_a_regression_tell_its_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,6 +100,12 @@ def test_a_reference_document_reads_back_as_written(frame_bundle: object) -> Non
     assert [bins.name for bins in parsed.features] == ["distance", "hour", "carrier"]
     assert parsed.prediction.name == "__prediction__"
     assert parsed.features[0].chi2_critical > 20
+    assert "calibration" not in reference.document(parsed)
+    labels = {"negatives": [5, 2, 0], "positives": [0, 1, 4]}
+    assert reference.document(reference.parse(document | {"calibration": labels}))["calibration"] == labels
+    for wrong in ({}, {**labels, "positives": [1]}, {**labels, "positives": [0, 1, -4]}):
+        with pytest.raises(NoriaError, match="malformed"):
+            reference.parse(document | {"calibration": wrong})
 
 
 def test_a_malformed_reference_is_refused() -> None:
