@@ -131,7 +131,7 @@ class _Question:
             earlier = await self._earlier(trigger, spans)
             totals = None if earlier is None else totals  # nothing is decided before they are known
         reference = None
-        if totals and champion and self._place and needs_reference(trigger, totals, champion):
+        if totals and champion and self._place and needs_reference(trigger):
             reference = await self.ctx.counts.reference(*self._place, version=champion.name)
         whole = totals is None or totals.whole
         theirs, deployment = self.seen.theirs, self.seen.deployment

@@ -1,6 +1,6 @@
 """What a classifier is probably worth where no labels came yet: confidence-based performance estimation.
 
-Comes in: scores of unlabelled rows, and where there are any, labels of earlier rows of the same version.
+Comes in: scores of unlabelled rows, and where there are any, labels of other rows of the same version.
 Goes out: the rows with the positives and negatives to expect, from which every metric follows. A score that
 is calibrated is the probability of a positive, so a row counts as that much of one (NannyML's CBPE). Scores
 that are not calibrated are first, by isotonic regression on the labelled rows.
@@ -12,8 +12,8 @@ know nothing of it. Whoever shows one has to say so.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from noria_operator.domain.calibration import ece
 from noria_operator.domain.quality import Rows
@@ -26,6 +26,17 @@ Calibration = Callable[[float], float]
 def itself(score: float) -> float:
     """The calibration of a model whose scores are probabilities."""
     return score
+
+
+def held_out(entry: Mapping[str, Any]) -> Rows:
+    """Labels by score that are frozen in a bundle, as a model server tells them: of equal bins of [0, 1],
+    each at its middle, without empty ones. Raises KeyError, TypeError or ValueError.
+    """
+    negatives, positives = ([int(count) for count in entry[side]] for side in ("negatives", "positives"))
+    if not negatives or min(negatives + positives) < 0:
+        raise ValueError("labels by score are counts of at least one bin")
+    bins = enumerate(zip(negatives, positives, strict=True))
+    return tuple(((place + 0.5) / len(negatives), no, yes) for place, (no, yes) in bins if no or yes)
 
 
 def expected(scores: Sequence[tuple[float, float]], calibration: Calibration = itself) -> Rows:

@@ -112,13 +112,11 @@ def closes_at(trigger: TriggerSpec, since: datetime) -> datetime | None:
     return since + rule.window if rule is not None and rule.window is not None else None
 
 
-def needs_reference(trigger: TriggerSpec, counts: Counts, champion: Champion) -> bool:
+def needs_reference(trigger: TriggerSpec) -> bool:
     """Whether the champion's frozen bins have to be told, too."""
     if trigger.performance is not None:
         return trigger.performance.by_slice
-    if trigger.estimated_performance is not None:
-        return counts.task(champion.name) == REGRESSION
-    return monitoring.rule_of(trigger) is not None
+    return trigger.estimated_performance is not None or monitoring.rule_of(trigger) is not None
 
 
 def past_windows(
@@ -163,6 +161,7 @@ def counted(
         return estimated.estimated(
             trigger, trigger.estimated_performance, entry, champion=champion, scores=told.scores,
             labels=told.labels, now=now, warmup=warmup, predicted=told.predicted, aside=evidence.aside,
+            known=evidence.reference.calibration if evidence.reference else None,
         )  # fmt: skip
     if trigger.concept_drift is not None:
         found = evidence.counts.joined(champion.name) if evidence.counts and champion else None

@@ -1,9 +1,10 @@
 """The trigger `estimatedPerformance`: quality as the scores say, before labels come.
 
-Comes in: the rule, the entry, the champion's scores since the window began and the labels that came
-meanwhile. Goes out: a request. Invariants: an estimate is judged by the very rule that labels are judged by,
-against the same baseline; every sentence says that it cannot see a change of the concept; predictions that
-are no scores between 0 and 1 have no estimate.
+Comes in: the rule, the entry, the champion's scores since the window began, the labels that came meanwhile
+and those of held-out rows in its bundle. Goes out: a request. Invariants: an estimate is judged by the very
+rule that labels are judged by, against the same baseline; what scores claim by themselves is never compared
+with what is left of it after calibration; every sentence says that it cannot see a change of the concept;
+predictions that are no scores between 0 and 1 have no estimate.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from noria_operator.domain.estimated import BLIND, calibration_error, expected, 
 from noria_operator.domain.estimated_errors import HELD_OUT, ErrorsByBin, ExpectedErrors
 from noria_operator.domain.performance import Errors, Joined, Labelled
 from noria_operator.domain.predictions import Outputs
-from noria_operator.domain.quality import Labels, rows
+from noria_operator.domain.quality import Labels, Rows, rows
 from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_aside import led_aside, not_compared, noted
 from noria_operator.domain.triggers_labels import Estimate, closing, window_start
@@ -31,7 +32,9 @@ from noria_serving.contract import NO_PROBABILITIES, SCORE_BINS
 Json = dict[str, Any]
 
 CALIBRATED_BY: Final = 500
-"""Labels of the window from which on its scores are calibrated by them."""
+"""Labels from which on scores are calibrated by them: those of the window, else those of held-out rows."""
+CALIBRATED: Final = "calibrated"
+"""In state: the version that was watched last, where its bundle has such labels."""
 COUNTED: Final = f"rows without labels ({BLIND})"
 
 
@@ -66,10 +69,12 @@ def estimated(
     now: datetime,
     warmup: timedelta = timedelta(),
     predicted: Predicted | None = None,
+    known: Rows | None = None,
     aside: bool = False,
 ) -> Request:
-    """Judge a closed window of scores, or of what a regression predicted; leave an open one alone. `aside`: a
-    header leads requests past the champion now; a window of which any were is not judged.
+    """Judge a closed window of scores, or of what a regression predicted; leave an open one alone. `known`:
+    labels of held-out rows by score, as frozen in the champion's bundle; None: nobody tells what is frozen.
+    `aside`: a header leads requests past the champion now; a window of which any were is not judged.
     """
     if isinstance(labels, Classes) and rule.metric != "accuracy":
         text = f"{rule.metric} of several classes cannot be estimated from scores; estimate accuracy"
@@ -83,7 +88,13 @@ def estimated(
     if predicted is not None and predicted.errors is None:
         text = "the model's bundle has no errors by prediction: save it again with this release of Noria"
         return refused(trigger, entry, text)
-    joined = predicted.joined if predicted else expected_joined(scores, labels)
+    mark = (entry.get("state") or {}).get(CALIBRATED, "")
+    if champion is not None and known is None and mark == champion.name:
+        scores = None  # they would claim what they did not before
+    if champion is not None and scores is not None:
+        calibrated = champion.name if _enough(known or ()) else ""
+        entry, mark = _comparable(entry, rule, champion, alike=bool(mark) == bool(calibrated)), calibrated
+    joined = predicted.joined if predicted else expected_joined(scores, labels, known or ())
     judged, called = as_performance(rule), predicted.counted if predicted else COUNTED
     begun = window_start(entry, judged, champion)
     aside = aside and begun is not None and now >= begun
@@ -93,7 +104,29 @@ def estimated(
     if led_aside(entry) and found.entry.get("windowEndedAt") != entry.get("windowEndedAt"):
         said = entry | closing(entry, now) | not_compared(entry, stands=ask(entry, labels=None).wanted)
         found = ask(noted(said) if aside else said, labels=None)
-    return replace(found, reason=trigger.reason)
+    return replace(found, reason=trigger.reason, entry=_marked(found.entry, mark))
+
+
+def _comparable(entry: Json, rule: EstimatedPerformance, champion: Champion, *, alike: bool) -> Json:
+    """Where values before were not calibrated and this one is, or the other way round, they are forgotten:
+    the best is again what the champion was accepted with.
+    """
+    metric = (entry.get("state") or {}).get("metric")
+    if alike or metric is None:
+        return entry
+    best = champion.metrics.get(rule.metric)
+    kept = {name: value for name, value in entry.items() if name != "best"} | ({"best": best} if best else {})
+    return kept | {"streak": 0, "state": {"metric": metric}}
+
+
+def _marked(entry: Json, mark: str) -> Json:
+    state = {name: value for name, value in (entry.get("state") or {}).items() if name != CALIBRATED}
+    state |= {CALIBRATED: mark} if mark else {}
+    return entry | {"state": state} if state else entry
+
+
+def _enough(labels: Rows) -> bool:
+    return sum(negative + positive for _, negative, positive in labels) >= CALIBRATED_BY
 
 
 def _labels_alone(labels: Labelled | None) -> bool:
@@ -114,27 +147,28 @@ def as_performance(rule: EstimatedPerformance) -> Estimate:
     )
 
 
-def expected_joined(scores: Outputs | None, labels: Labelled | None) -> Joined | None:
+def expected_joined(scores: Outputs | None, labels: Labelled | None, known: Rows = ()) -> Joined | None:
     """The labels to expect. The score of the likeliest of several classes is the probability that it is the
     true one; predictions of a regression are no scores.
     """
     if scores is None or isinstance(labels, Errors):
         return None
     if isinstance(labels, Classes):
-        called = expected_labels(scores, labels.called)
+        called = expected_labels(scores, labels.called, known)
         return Classes(called) if called else None
-    return expected_labels(scores, labels)
+    return expected_labels(scores, labels, known)
 
 
-def expected_labels(scores: Outputs, labels: Labels | None) -> Labels | None:
+def expected_labels(scores: Outputs, labels: Labels | None, known: Rows = ()) -> Labels | None:
     """The labels to expect of so many scores; None where predictions are no scores. The scores are
-    calibrated by the labels there are, where they are enough and that brings them closer.
+    calibrated by the labels of the window, else by those of held-out rows (`known`), where they are enough
+    and that brings them closer.
     """
     if scores.first < 0 or ldexp(scores.first + len(scores.bins), scores.exponent) > 1:
         return None
-    known = rows(labels) if labels and labels.samples >= CALIBRATED_BY else []
-    calibration = isotonic(known)
-    if known and calibration_error(known, calibration) >= calibration_error(known, itself):
+    by = rows(labels) if labels and labels.samples >= CALIBRATED_BY else known if _enough(known) else ()
+    calibration = isotonic(by)
+    if by and calibration_error(by, calibration) >= calibration_error(by, itself):
         calibration = itself
     middles = (ldexp(scores.first + place + 0.5, scores.exponent) for place in range(len(scores.bins)))
     negatives, positives = [0.0] * SCORE_BINS, [0.0] * SCORE_BINS

@@ -317,3 +317,12 @@ def test_rows_and_labels_that_stop_are_found_in_a_history(tmp_path: Path) -> Non
     assert found == {"volume": ["01-16"], "labels": ["01-17"]}
     assert any("rows volume 20 (at least 60); 120 rows are usual" in line for line in lines)
     assert any("no labels for 72h (freshness, tolerated 60h)" in line for line in lines)
+
+
+def test_an_estimate_is_calibrated_by_the_labels_of_the_reference(tmp_path: Path) -> None:
+    """Scores that claim 0.96 and come true in 0.3 of all rows."""
+    late = [row | {"score": 0.96, "label": ""} for row in days(4, 0)]
+    labels = {"negatives": [700] * 128, "positives": [300] * 128}
+    for bins, fires in ((reference(), False), (reference(calibration=labels), True)):
+        found = decisions(trial(tmp_path, late, triggers=[GUESSED], bins=bins), "guessed")
+        assert ("Warn" in [decision for _, decision in found]) is fires

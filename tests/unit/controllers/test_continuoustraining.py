@@ -509,6 +509,21 @@ async def test_scores_alone_warn_of_lost_quality() -> None:
     assert api.events == ["TriggerDecided", "TriggerWarns"]
 
 
+async def test_scores_are_calibrated_by_what_the_bundle_knows_of_held_out_rows() -> None:
+    """A model that claims 0.95 and is right in 0.7, before any label of the window came."""
+    rule = {"metric": "accuracy", "min": "0.8", "for": 1, "window": "30m"}
+    api = world(triggers=[{"name": "early", "estimatedPerformance": rule}])
+    seen_ = [0] * 128
+    seen_[121] = 1000
+    servers = Servers(bins=replace(BINS, calibration=((121.5 / 128, 300.0, 700.0),)))
+    await reconcile(operator(api, servers), KEY)
+    api.clock.time += timedelta(hours=1)
+    servers.totals = Totals({"outputs/flights-1/-7/0": tuple(seen_)})
+    await reconcile(operator(api, servers), KEY)
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["decision"], entry["value"], entry["samples"]) == ("Warn", "0.7", 1000)
+
+
 async def test_errors_that_became_more_frequent_start_one_run() -> None:
     api = world(triggers=[{"name": "concept", "conceptDrift": {}}])
 

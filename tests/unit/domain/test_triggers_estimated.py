@@ -11,12 +11,13 @@ from tests.unit.domain.training_world import NOW
 
 from noria_operator.api.continuoustraining import TriggerStatus
 from noria_operator.api.triggers import TriggerSpec
+from noria_operator.domain.estimated import held_out
 from noria_operator.domain.predictions import Outputs
-from noria_operator.domain.quality import RATED, Labels, rows
+from noria_operator.domain.quality import RATED, Labels, Rows, auc, calibration, rows
 from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_estimated import estimated, expected_labels
 from noria_operator.domain.triggers_performance import performance
-from noria_serving.contract import SCORE_BINS
+from noria_serving.contract import GRID_BINS, SCORE_BINS
 
 Json = dict[str, Any]
 HOUR = timedelta(hours=1)
@@ -39,8 +40,21 @@ def trigger(**fields: Any) -> TriggerSpec:
     return TriggerSpec.model_validate({"name": "early", "estimatedPerformance": rule})
 
 
+def known(**counts: tuple[int, int]) -> Rows:
+    """Labels of held-out rows, negatives and positives, by the percentage of their score."""
+    sides = [[0] * GRID_BINS, [0] * GRID_BINS]
+    for name, pair in counts.items():
+        for side, count in zip(sides, pair, strict=True):
+            side[int(name.removeprefix("p")) * GRID_BINS // 100] += count
+    return held_out({"negatives": sides[0], "positives": sides[1]})
+
+
 def windows(
-    asked: TriggerSpec, *each: Outputs, labels: Labels | None = None, aside: Sequence[int] = ()
+    asked: TriggerSpec,
+    *each: Outputs,
+    labels: Labels | None = None,
+    aside: Sequence[int] = (),
+    known: Rows | None = None,
 ) -> Request:
     """An hour for each; in the middle of the hours `aside` requests are led past the champion."""
     found, entry = None, {}
@@ -52,7 +66,7 @@ def windows(
         for scored, now, led in passes:
             found = estimated(
                 asked, asked.estimated_performance, entry,
-                champion=FIRST, scores=scored, labels=labels, now=NOW + now * HOUR, aside=led,
+                champion=FIRST, scores=scored, labels=labels, now=NOW + now * HOUR, aside=led, known=known,
             )  # fmt: skip
             TriggerStatus.model_validate(found.entry)
             entry = found.entry
@@ -109,6 +123,96 @@ def test_labels_of_the_window_calibrate_the_scores() -> None:
     assert float(found.entry["value"]) == pytest.approx(0.7, abs=0.01)
     few = Labels.of([count // 10 for count in negatives], [count // 10 for count in positives])
     assert float(windows(trigger(), SURE, labels=few).entry["value"]) == pytest.approx(0.95, abs=0.01)
+
+
+TIMID = known(p35=(5000, 0), p65=(0, 5000))
+"""A model whose scores lie near one half, and which is always right."""
+TIMID_ONE = scores(p35=500, p65=500)
+
+
+def test_labels_of_held_out_rows_calibrate_the_scores_before_others_come() -> None:
+    assert float(windows(trigger(), TIMID_ONE).entry["value"]) == pytest.approx(0.65, abs=0.01)
+    assert float(windows(trigger(), TIMID_ONE, known=TIMID).entry["value"]) == pytest.approx(1.0)
+    few = [(score, no / 100, yes / 100) for score, no, yes in TIMID]
+    assert float(windows(trigger(), TIMID_ONE, known=few).entry["value"]) == pytest.approx(0.65, abs=0.01)
+
+
+def test_labels_of_the_window_go_before_those_of_held_out_rows() -> None:
+    negatives, positives = [0] * SCORE_BINS, [0] * SCORE_BINS
+    for place, hits in ((70, 120), (131, 280)):
+        negatives[place], positives[place] = 400 - hits, hits
+    found = windows(trigger(), TIMID_ONE, labels=Labels.of(negatives, positives), known=TIMID)
+    assert float(found.entry["value"]) == pytest.approx(0.7, abs=0.01)
+    few = Labels.of([count // 10 for count in negatives], [count // 10 for count in positives])
+    found = windows(trigger(), TIMID_ONE, labels=few, known=TIMID)
+    assert float(found.entry["value"]) == pytest.approx(1.0)
+
+
+def test_rare_events_are_as_frequent_as_among_held_out_rows() -> None:
+    """All scores lie in the first bin, the middle of which is four times the share of positives."""
+    seen, rare = scores(p0=100_000), known(p0=(99_900, 100))
+    raw, told = expected_labels(seen, None), expected_labels(seen, None, rare)
+    assert raw is not None and told is not None
+    assert sum(raw.positives) == pytest.approx(100_000 / 256)
+    assert sum(told.positives) == pytest.approx(100)
+    assert calibration(rows(told)) == pytest.approx(0.5 / SCORE_BINS - 0.001)
+    assert auc(rows(told)) == 0.5, "what is inside of one bin has no order, calibrated or not"
+
+
+def served(entry: Json, champion: Champion, hour: int, known: Rows | None, seen: Outputs = SURE) -> Json:
+    """What the hour said; a new version has a pass before it that opens its window."""
+    asked = trigger()
+    assert asked.estimated_performance is not None
+    passes = [(None, hour - 1)] if entry.get("version") != champion.name else []
+    for scored, now in [*passes, (seen, hour)]:
+        entry = estimated(
+            asked, asked.estimated_performance, entry,
+            champion=champion, scores=scored, labels=None, now=NOW + now * HOUR,
+            known=known if scored else None,
+        ).entry  # fmt: skip
+        TriggerStatus.model_validate(entry)
+    return entry
+
+
+def test_scores_that_are_calibrated_are_not_compared_with_some_that_claimed_more() -> None:
+    """The version before was as sure of itself, and its bundle could not say that it should not be."""
+    sure = known(p5=(850, 150), p95=(150, 850))
+    raw = served({}, FIRST, 1, ())
+    assert float(raw["best"]) > 0.91
+    second, third = (Champion(f"flights-{number}", {"accuracy": "0.85"}) for number in (2, 3))
+    new = served(raw, second, 3, sure)
+    assert (new["value"], new["decision"], float(new["best"])) == ("0.85", "No", 0.85)
+    better = served(new, second, 4, known(p5=(950, 50), p95=(50, 950)))
+    assert float(better["best"]) > 0.85
+    assert served(better, third, 6, sure)["best"] == better["best"], "of versions that are all calibrated"
+    old = served(better, Champion("flights-4", {"accuracy": "0.8"}), 8, ())
+    assert (old["reason"], float(old["best"]) > 0.9, "calibrated" in old["state"]) == (
+        "NotWorse",
+        True,
+        False,
+    )
+
+
+def test_a_version_that_was_calibrated_is_not_judged_while_nobody_tells_by_what() -> None:
+    entry = served({}, FIRST, 1, TIMID, TIMID_ONE)
+    silent = served(entry, FIRST, 2, None, TIMID_ONE)
+    assert (silent["value"], silent["windowEndedAt"]) == ("1.0", entry["windowEndedAt"])
+    assert served(silent, FIRST, 3, TIMID, TIMID_ONE)["windowEndedAt"] > entry["windowEndedAt"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"negatives": [1, 2]},
+        {"negatives": [1, 2], "positives": [1]},
+        {"negatives": [], "positives": []},
+        {"negatives": [1, -2], "positives": [1, 2]},
+        {"negatives": ["one"], "positives": [1]},
+    ],
+)
+def test_labels_of_held_out_rows_that_are_malformed_are_none(wrong: Json) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        held_out(wrong)
 
 
 def test_every_metric_can_be_estimated() -> None:

@@ -19,7 +19,8 @@ from noria_operator.domain.classes import Classes
 from noria_operator.domain.drift.columns import CALLED, PREDICTION
 from noria_operator.domain.estimated_errors import ExpectedErrors
 from noria_operator.domain.performance import Errors, measure
-from noria_operator.domain.predictions import Called
+from noria_operator.domain.predictions import Called, Outputs
+from noria_operator.domain.triggers_estimated import expected_joined
 from noria_operator.evidence import windows
 from noria_serving.artifact import sha256
 from noria_serving.bundle import save
@@ -191,3 +192,25 @@ async def test_a_regression_has_errors_by_label_and_an_estimate_without(tmp_path
     estimated = measure("mae", ExpectedErrors(reference.errors, seen.bins))
     assert estimated is not None
     assert estimated.low < realised.value < estimated.high
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+async def test_a_timid_classifier_is_estimated_by_its_held_out_labels(labels: int, tmp_path: Path) -> None:
+    """Before any label of served rows came: what it is worth on rows that it did not learn from."""
+    rows = np.repeat(X, 3, axis=0)
+    truth = np.digitize(rows[:, 0], [0.0] if labels == 2 else [-0.5, 0.7])
+    model = LogisticRegression(C=0.005).fit(rows, truth)
+    save(model, rows, truth, tmp_path, holdout=rows, holdout_y=truth)
+    server = Server(load(str(tmp_path)))
+    await server.predict(rows[:300])
+    document = windows.parse(await server.told("/counters"))
+    reference = windows.reference(await server.told("/reference"), VERSION)
+    assert document is not None and reference is not None
+    scores, joined = windows.outputs(document.counts, VERSION), windows.joined(document.counts, VERSION, "")
+    assert isinstance(scores, Outputs)
+    guesses = [expected_joined(scores, joined, known) for known in ((), reference.calibration)]
+    raw, told = (measure("accuracy", guess) for guess in guesses if guess is not None)
+    assert raw is not None and told is not None
+    right = (model.predict(rows[:300]) == truth[:300]).mean()
+    assert told.value == pytest.approx(right, abs=0.03)
+    assert raw.value < right - 0.1

@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
-from noria_operator.domain import estimated_errors
+from noria_operator.domain import estimated, estimated_errors
 from noria_operator.domain.drift import distances
 from noria_operator.domain.drift.distances import MEASURES, shares
 from noria_operator.domain.estimated_errors import ErrorsByBin
 from noria_operator.domain.fairness import Slicing
+from noria_operator.domain.quality import Rows
 
 PREDICTION: Final = "__prediction__"
 """The column of what the model answered."""
@@ -69,6 +70,8 @@ class Reference:
     slices: tuple[Slicing, ...] = ()
     called: Column | None = None
     """Of a classifier that gives scores of several classes, a few: a bin each, in order of their names."""
+    calibration: Rows = ()
+    """Of a classifier: labels of held-out rows by score (of several classes: of the predicted one)."""
 
     @property
     def predictions(self) -> tuple[Column, ...]:
@@ -123,7 +126,9 @@ def parse(document: Mapping[str, Any]) -> Reference:
     )
     named = document.get("called")
     called = Column(CALLED, tuple(int(named[name]) for name in sorted(named))) if named else None
-    return Reference(int(document["samples"]), columns, prediction, known, slices, called)
+    labels = document.get("calibration")
+    calibration = estimated.held_out(labels) if labels else ()
+    return Reference(int(document["samples"]), columns, prediction, known, slices, called, calibration)
 
 
 def _column(entry: Mapping[str, Any]) -> Column:
