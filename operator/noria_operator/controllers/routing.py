@@ -131,15 +131,17 @@ async def server_under_way(ctx: Context, obj: Json, arms: Collection[Revision]) 
 
 
 async def still_asked(ctx: Context, obj: Json, left: Collection[Revision]) -> Mapping[str, int]:
-    """Pods of each of `left` that still get requests, for routers that tell of none. Containers of users' own
-    count nothing that could tell; a pod that serves and does not answer is not known to be left alone.
+    """Requests that pods of each of `left` have not answered, and pods that still get some, for routers that
+    tell of none. Containers of users' own count nothing that could tell; a pod that serves and does not
+    answer is not known to be left alone.
     """
     now, found = ctx.clock.now(), {}
     for one in left:
         pods = pods_of(ctx, obj, one)
-        told = await ctx.servers.answered(pods)
+        told = await ctx.servers.asked(pods)
         if any(counts_ready(pod) and pod["metadata"]["uid"] not in told for pod in pods):
             continue
-        uids = [pod["metadata"]["uid"] for pod in pods if pod["metadata"]["uid"] in told]
-        found[one.name] = sum(ctx.stillness.busy(uid, told[uid].requests, now) for uid in uids)
+        found[one.name] = sum(
+            ctx.stillness.busy(uid, had, now) + under_way for uid, (had, under_way) in told.items()
+        )
     return found

@@ -51,11 +51,12 @@ preview_service = pod_service.preview
 counts = routing.server_counts
 """What gateways count differs from one to the next; the servers' own counts are always there."""
 active = routing.still_asked
-"""A gateway that is slower than `settle` sends by the old weights."""
+"""A gateway that is slower than `settle` sends by the old weights, and `router.timeout` may be longer than a
+pod that is told to end works on."""
 timings = routing.untold
 """`analysis.latency` is refused."""
 under_way = routing.server_under_way
-"""Servers count a request once it is answered."""
+"""Servers count a request once it is answered, and tell beside that what they have not answered."""
 
 
 def read_back(ctx: Context, obj: Json) -> timedelta:

@@ -38,7 +38,7 @@ counts = routing.server_counts
 timings = routing.untold
 """`analysis.latency` is refused."""
 under_way = routing.server_under_way
-"""Servers count a request once it is answered."""
+"""Servers count a request once it is answered, and tell beside that what they have not answered."""
 
 
 def read_back(_: Context, __: Json) -> timedelta:
@@ -57,8 +57,8 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
 
 
 async def active(ctx: Context, obj: Json, left: Collection[Revision]) -> Mapping[str, int] | None:
-    """Pods of each of `left` that are still asked: a connection that was made while its pod was selected
-    stays with it. Nobody is waited for once a rollout has begun, whose requests such pods would get too.
+    """What each of `left` still has and gets: a connection that was made while its pod was selected stays
+    with it. Nobody is waited for once a rollout has begun, whose requests such pods would get too.
     """
     if "candidate" in obj.get("status", {}):
         return None

@@ -214,6 +214,15 @@ class CounterReader:
             found |= {uid: _answered(document), f"{uid}.processes": Counts(died, died)}
         return found
 
+    async def asked(self, pods: Iterable[Json]) -> dict[str, tuple[int, int]]:
+        """Inference requests that each pod that could be read has answered since its process began, and those
+        that it has not, by uid.
+        """
+        return {
+            pod["metadata"]["uid"]: (_answered(document).requests, document.in_flight)
+            for pod, document in await self._documents(pods)
+        }
+
     async def under_way(self, pods: Iterable[Json]) -> int:
         """Inference requests that these pods have not answered, as far as they can be read."""
         return sum(document.in_flight for _, document in await self._documents(pods))

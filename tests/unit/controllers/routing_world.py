@@ -111,6 +111,11 @@ class Servers:
             if version not in self.silent
         }
 
+    async def asked(self, pods: list[Json]) -> dict[str, tuple[int, int]]:
+        versions = {pod["metadata"]["uid"]: pod["metadata"]["labels"]["noria.dev/version"] for pod in pods}
+        told = await self.answered(pods)
+        return {uid: (told[uid].requests, self.busy.get(versions[uid], 0)) for uid in told}
+
     async def refused(self, pods: Iterable[Json]) -> dict[str, int]:
         return {}
 

@@ -280,6 +280,36 @@ async def test_pods_go_once_nobody_sends_them_anything_any_more(tmp_path: Path, 
     assert len(world.names()) == 1
 
 
+@pytest.mark.parametrize("router", [GATEWAY, {"type": "Service"}], ids=["Gateway", "Service"])
+async def test_pods_go_once_their_last_request_is_answered(tmp_path: Path, router: Json) -> None:
+    """One prediction may take longer than a pod that is told to end works on."""
+    world = await canary(tmp_path, router)
+    _, two = world.names()
+    say(world.api, "abort", "now")
+    world.servers.busy = {"flights-2": 1}
+    for under_way in (True, False):
+        for _ in range(12):
+            await world.once()
+            world.api.serve()
+            world.api.clock.time += timedelta(seconds=5)
+        assert (Key(DEPLOYMENT, NAMESPACE, two) in world.api.objects) is under_way
+        world.servers.busy = {}
+
+
+@pytest.mark.parametrize("router", [GATEWAY, {"type": "Service"}], ids=["Gateway", "Service"])
+async def test_a_request_without_an_end_holds_its_pods_for_five_minutes(tmp_path: Path, router: Json) -> None:
+    world = await canary(tmp_path, router)
+    _, two = world.names()
+    say(world.api, "abort", "now")
+    world.servers.busy = {"flights-2": 1}
+    for held in (True, False):
+        for _ in range(20):
+            await world.once()
+            world.api.serve()
+            world.api.clock.time += timedelta(seconds=10)
+        assert (Key(DEPLOYMENT, NAMESPACE, two) in world.api.objects) is held
+
+
 async def test_pods_that_answer_nobody_are_waited_for_only_while_they_serve(tmp_path: Path) -> None:
     world = await canary(tmp_path, GATEWAY)
     _, two = world.names()

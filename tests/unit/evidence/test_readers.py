@@ -244,7 +244,7 @@ async def test_servers_tell_how_many_requests_they_answered_and_how_many_badly()
 async def test_a_server_that_died_lost_what_it_had_in_flight() -> None:
     """Which its successor, whose counts begin at zero, knows nothing of, nor anybody else."""
 
-    processes = iter([3, 3, 0])
+    processes = iter([3, 3, 3, 0])
 
     async def counts(_: web.Request) -> web.Response:
         head = {
@@ -272,6 +272,7 @@ async def test_a_server_that_died_lost_what_it_had_in_flight() -> None:
         lost = {"pod-1.containers": Counts(5, 5), "pod-1.processes": Counts(3, 3)}
         assert before == {"pod-1": Counts(90), **lost}
         assert await reader.under_way([one, pod(2)]) == 5
+        assert await reader.asked([one, pod(2)]) == {"pod-1": (90, 5)}
         statuses[1]["restartCount"] = 6
         after = await reader.answered([one])
         marks, counts_ = ({uid: {"m-2": each} for uid, each in all_.items()} for all_ in (before, after))
