@@ -1,6 +1,7 @@
 """The table of acceptance cases in `docs/rollout-cases.md` names tests that exist, and all of them.
 
-The cases themselves stand in `test_rollout_cases_pods.py`, `_evidence.py` and `_changes.py`.
+The cases themselves stand in `test_rollout_cases_pods.py`, `_evidence.py`, `_changes.py` and
+`_operator.py`.
 """
 
 from __future__ import annotations

@@ -397,21 +397,6 @@ def test_case_27_replicas_and_steps_that_are_changed_to_and_fro_zero_and_wedge_n
     assert (world.state.stable, world.state.candidate) == (V2, None)
 
 
-def test_case_32_a_status_that_is_refused_as_too_old_loses_nothing() -> None:
-    """argo-rollouts#3080: nothing is done before status is written, so the pass is simply made again."""
-    world = serving(1, Policy(replicas=2, steps=CANARY))
-    world.approve(2)
-    for _ in range(30):
-        world.send(600)
-        world.pass_time(seconds(10))
-        before = world.state
-        refused = world.decide()
-        assert world.decide() == refused
-        assert world.state is before
-        world.settle()
-    assert (world.state.stable, world.events.count(Happened.PROMOTED)) == (V2, 2)
-
-
 def test_case_34_a_rollback_restores_the_configuration_of_that_revision() -> None:
     """argo-rollouts#1297."""
     world = serving(1, Policy(replicas=2, keep_previous=timedelta()))
@@ -498,20 +483,6 @@ def test_an_id_that_names_no_version_is_an_id_whatever_it_looks_like(id_: str) -
     assert (world.state.weight(NEW), Happened.REFUSED in world.events) == (50, False)
 
 
-def test_case_40_an_operator_that_dies_after_every_other_write_loses_nothing() -> None:
-    """flagger#635, seldon-core#5032."""
-    world = serving(1, Policy(replicas=2, steps=CANARY))
-    world.approve(2)
-    for turn in range(40):
-        world.send(600)
-        world.pass_time(seconds(10))
-        world.reconcile(crash=turn % 2 == 0)
-        world.become_ready()
-        world.routers_follow()
-    assert (world.state.stable, set(world.pods)) == (V2, {OLD, NEW})
-    assert world.events.count(Happened.STARTED) == 2
-
-
 def test_case_46_users_move_between_a_version_and_the_champion_alone_and_shares_do_not_drift() -> None:
     """flagger#1532: with one-sided cookies all users ended at the challenger. `World` checks each write."""
     world = serving(1, Policy(replicas=10))
@@ -536,24 +507,6 @@ def test_case_48_a_rollback_to_a_warm_version_is_instant_and_asks_no_judge() -> 
     world.commands["undo"] = "1"
     world.reconcile()
     assert (world.state.stable, world.state.weight(OLD), world.state.candidate) == (V1, 100, None)
-
-
-def test_case_49_two_operators_do_not_double_the_pace() -> None:
-    """flagger#1613: what moves a step is time and requests, not the number of passes."""
-    ends = []
-    for operators in (1, 2, 5):
-        world = halfway(stepping)
-        for _ in range(20):
-            world.send(100)
-            world.pass_time(seconds(5))
-            for _ in range(operators):
-                world.reconcile()
-            world.become_ready()
-            world.routers_follow()
-            world.reconcile()
-        ends.append([(entry.at, entry.event) for entry in world.state.history])
-    assert ends[0] == ends[1] == ends[2]
-    assert len(ends[0]) >= 5
 
 
 def test_case_51_an_undo_works_in_a_pause() -> None:
