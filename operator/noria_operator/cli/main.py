@@ -23,6 +23,8 @@ LOOK_SECONDS = 1.0
 """Between two looks of `status --watch`."""
 _APART = {"report": "noria_operator.cli.report.command:run", "simulate": "noria_operator.cli.simulate:run"}
 """What runs a command for which more has to be loaded than for all others, which do not wait for it."""
+_APPROVALS = frozenset({"promote", "promote-full", "resume"})
+"""What is meant for the version that a person looked at, and for no other that comes meanwhile."""
 _MEANINGS = {
     "promote": "go on to the next step now, or with --full give the challenger all traffic",
     "abort": "take all traffic from the challenger and reject its version",
@@ -117,7 +119,9 @@ def parser() -> argparse.ArgumentParser:
         if verb == "promote":
             given.add_argument("--full", action="store_true", help="past all steps, pauses and evidence")
             given.add_argument(
-                "--version", help="the version that is meant; nothing happens if another is on trial"
+                "--version",
+                help="the version that is meant; nothing happens if another is on trial; default: the one "
+                "that is, but for experiments and an --id with an @",
             )
         if verb == "undo":
             given.add_argument("--to", metavar="VERSION", help="a version that served before")
@@ -148,10 +152,12 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
     mark = options.id or uuid.uuid4().hex[:12]
     if verb == "undo" and "@" in mark and not options.to:
         raise CommandError("--id: undo goes to the version before an @; name that with --to, or leave @ out")
-    named = {"undo": "to", "promote": "version", "promote-full": "version"}.get(verb, "")
-    if named and getattr(options, named):
-        mark = f"{getattr(options, named)}@{mark}"
     before = objects.get(kind, options.name) or {}
+    named = {"undo": "to", "promote": "version", "promote-full": "version"}.get(verb, "")
+    version = getattr(options, named) if named else None
+    if not version and verb in _APPROVALS and "@" not in mark:
+        version = _on_trial(before)
+    mark = f"{version}@{mark}" if version else mark
     if not command(objects, kind, options.name, verb, mark=mark, wait=options.wait):
         status = find(objects, f"{kind}/{options.name}").get("status", {})
         if held := status.get("blockedBy"):
@@ -161,6 +167,13 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
             "it acts on it as soon as it runs (is it? `kubectl get lease -A`)"
         )
     return _obeyed(objects, kind, before, verb, mark=mark)
+
+
+def _on_trial(obj: Json) -> str:
+    """The revision that an approval is for; empty where there is none, or where it has to be told which."""
+    spec, status = obj.get("spec", {}), obj.get("status", {})
+    several = status.get("others") or (spec.get("strategy") or {}).get("experiment")
+    return "" if several else str((status.get("candidate") or {}).get("name", ""))
 
 
 def _obeyed(objects: Objects, kind: str, before: Json, verb: str, *, mark: str) -> Iterator[str]:

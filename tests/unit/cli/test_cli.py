@@ -26,7 +26,7 @@ DEPLOYMENT: Json = {
         "phase": "Progressing",
         "message": "step 1 of 2",
         "stable": {"version": "flight-delay-3"},
-        "candidate": {"version": "flight-delay-4"},
+        "candidate": {"version": "flight-delay-4", "name": "flight-delay-4-def456"},
         "traffic": [
             {"version": "flight-delay-3", "weight": 90, "verified": True},
             {"version": "flight-delay-4", "weight": 10, "verified": False},
@@ -319,6 +319,39 @@ def test_promote_goes_to_the_next_step_and_with_full_to_all_traffic() -> None:
         assert [list(given) for _, _, given in cluster.given] == [[annotation]]
 
 
+APPROVALS = pytest.mark.parametrize("command", ["promote", "promote --full", "resume"])
+
+
+@APPROVALS
+def test_case_39_an_approval_is_for_the_revision_that_is_on_trial_when_it_is_given(command: str) -> None:
+    verb, *options = command.split()
+    cluster = Fake()
+    assert "acknowledged" in said(verb, "flight-delay", "--id", "ada", *options, cluster=cluster)
+    assert [[*given.values()] for _, _, given in cluster.given] == [["flight-delay-4-def456@ada"]]
+
+
+@APPROVALS
+@pytest.mark.parametrize(
+    ("id_", "spec", "status"),
+    [
+        ("flight-delay-5@ada", {}, {}),
+        ("ada", {}, {"candidate": None}),
+        ("ada", {}, {"others": [{"version": "flight-delay-5"}]}),
+        ("ada", {"strategy": {"experiment": {"arms": []}}}, {}),
+    ],
+    ids=["named-in-the-id", "nobody", "several", "experiment"],
+)
+def test_an_approval_goes_as_it_was_given_where_it_names_one_or_not_just_one_is_on_trial(
+    command: str, id_: str, spec: Json, status: Json
+) -> None:
+    verb, *options = command.split()
+    cluster = Fake()
+    known = {name: one for name, one in {**DEPLOYMENT["status"], **status}.items() if one is not None}
+    cluster.objects["ModelDeployment", "flight-delay"] = {**DEPLOYMENT, "spec": spec, "status": known}
+    said(verb, "flight-delay", "--id", id_, *options, cluster=cluster)
+    assert [[*given.values()] for _, _, given in cluster.given] == [[id_]]
+
+
 def test_undo_names_the_version_to_go_back_to_before_the_id() -> None:
     cluster = Fake()
     said("undo", "flight-delay", "--to", "flight-delay-2", "--id", "ada, ticket 7", cluster=cluster)
@@ -395,18 +428,21 @@ def refused(command: str, at: str = "t3") -> Json:
 @pytest.mark.parametrize("id_", ["ada", "ada,  ticket 7", "x" * 300])
 def test_a_command_that_the_operator_refuses_ends_with_its_reason(id_: str) -> None:
     """Not as if it had been carried out."""
-    told = " ".join(id_[:256].split())  # as the operator tells ids
+    told = " ".join(f"flight-delay-4-def456@{id_}"[:256].split())  # as the operator tells ids
     cluster = Fake(tells=[refused(f"promote {told}"), refused("pause ada")])
     lines = run(parser().parse_args(["promote", "flight-delay", "--id", id_]), cluster)
     with pytest.raises(CommandError, match=f"is refused: .* {told}: no version is on trial"):
         list(lines)
 
 
-@pytest.mark.parametrize("told", ["pause ada", "promote bob", "promote ada lovelace", None])
+PROMOTED = "promote flight-delay-4-def456@ada"
+
+
+@pytest.mark.parametrize("told", ["pause ada", "promote bob", f"{PROMOTED} lovelace", None])
 def test_what_else_was_refused_is_another_matter(told: str | None) -> None:
     """Also the same command with the same id, some days ago."""
     cluster = Fake(tells=[refused(told)] if told else [])
-    past = [*DEPLOYMENT["status"]["history"], refused("promote ada", at="t2")]
+    past = [*DEPLOYMENT["status"]["history"], refused(PROMOTED, at="t2")]
     status = {**DEPLOYMENT["status"], "history": past}
     cluster.objects["ModelDeployment", "flight-delay"] = {**DEPLOYMENT, "status": status}
     assert "promote acknowledged" in said("promote", "flight-delay", "--id", "ada", cluster=cluster)
