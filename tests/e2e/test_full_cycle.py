@@ -1,4 +1,4 @@
-"""A whole life of rollouts under 200 requests a second, while everything that can be replaced is replaced.
+"""A whole life of rollouts under at least 200 requests a second, while all that can be replaced is replaced.
 
 One deployment lives through canary, abort, retry, a version that supersedes another, promotion and undo,
 behind Noria's own router and behind a real gateway. Traffic begins before the first canary and ends after the
@@ -17,7 +17,7 @@ from tests.e2e.disturbances import ROUTERS, kill_operators
 from tests.e2e.kube import Json, Kube, namespace, phase
 from tests.e2e.load import CONNECTIONS
 from tests.e2e.models import approve
-from tests.e2e.rollouts import RATE, every_status
+from tests.e2e.rollouts import LEAST, RATE, every_status
 from tests.e2e.routed import Routed, behind
 
 pytestmark = pytest.mark.extended
@@ -99,7 +99,7 @@ def test_a_whole_life_of_rollouts_fails_no_request(routed: Routed) -> None:
 
     print(f"{routed.kind}: {load.sent} requests, {load.achieved:.0f}/s, {len(load.failures)} failed")
     assert not load.failures, load.summary
-    assert load.achieved >= 0.98 * RATE, f"{load.achieved:.0f} requests a second"
+    assert load.achieved >= LEAST, f"{load.achieved:.0f} requests a second"
     assert min(load.versions[str(number)] for number in VERSIONS) > 0
     sums = {sum(each["weight"] for each in one.get("traffic", ())) for one in statuses if one.get("traffic")}
     assert sums == {100}, "every write (21)"
