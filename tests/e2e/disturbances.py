@@ -74,6 +74,18 @@ def nobody_leads(kube: Kube) -> Iterator[None]:
         system.merge("Lease", OPERATOR, {"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}})
 
 
+@contextmanager
+def no_new_pods(kube: Kube) -> Iterator[None]:
+    """A pod that is lost in the namespace has no successor meanwhile."""
+    name = "no-new-pods"
+    kube.apply({"kind": "ResourceQuota", "metadata": {"name": name}, "spec": {"hard": {"pods": "0"}}})
+    kube.until("ResourceQuota", name, lambda it: "hard" in it.get("status", {}))
+    try:
+        yield
+    finally:
+        kube.delete("ResourceQuota", name)
+
+
 def replace_routers(kube: Kube) -> None:
     """Delete the pods of Noria's router one by one, each when all of them are ready again."""
     for pod in kube.list("Pod", ROUTERS):

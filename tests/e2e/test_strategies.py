@@ -1,7 +1,8 @@
 """Strategies beside the canary, under load behind Noria's own router.
 
 Copies, the only copy that fits, the last request of a version that leaves, another strategy in the middle of
-a rollout, versions that never come up. The numbers are those of docs/rollout-cases.md.
+a rollout, versions that never come up, a champion that is gone. The numbers are those of
+docs/rollout-cases.md.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import kubernetes
 import pytest
+from tests.e2e.disturbances import no_new_pods
 from tests.e2e.grpc_load import stream
 from tests.e2e.kube import Json, Kube, condition, namespace, phase
 from tests.e2e.load import CONNECTIONS
@@ -187,3 +189,24 @@ def test_a_version_that_never_comes_up_is_given_up_and_its_successor_is_not(rout
         load.until_sent(200)
     print(f"broken versions: {load.sent} requests, {len(load.failures)} failed")
     assert not load.failures, load.summary
+
+
+def test_a_good_version_takes_over_from_a_champion_whose_pods_stay_away(routed: Routed) -> None:
+    """Case 9: it has all traffic meanwhile, and is judged by what it answers."""
+    with routed.load() as load:
+        load.until_sent(100)
+        routed.deploy(2, {**CANARY, "replicas": "100%"}, {"weight": 50, "minRequests": 300, "analysis": {}})
+        routed.paused()
+        with no_new_pods(routed.kube):
+            load.phase = "all pods of the champion killed"
+            routed.kill(routed.pods(1))
+            load.until_sent(200)
+            lost, before = len(load.failures), load.versions["1"]
+            load.phase = "nobody but the challenger"
+            routed.say("resume")
+            routed.until(tiny_2=100)
+            load.until_sent(200)
+    print(f"broken champion: {load.sent} requests, {load.summary}")
+    assert lost <= CONNECTIONS, load.summary
+    assert len(load.failures) == lost, load.summary
+    assert load.versions["1"] == before, "its pods stayed away"
