@@ -16,16 +16,13 @@ from benchmarks.judge.troubles import CHALLENGER, Blinks, Clusters, Pods, Retrie
 from noria_operator.domain.proportions import Interval, wilson
 
 HEALTHY = Truth("0.5 → 0.5 %, healthy", 0.005, 0.005)
+HEALTHY_2 = Truth("2 → 2 %, healthy", 0.02, 0.02)
+HEALTHY_10 = Truth("10 → 10 %, healthy", 0.1, 0.1)
+TWICE = Truth("0.5 → 1 %, twice as bad", 0.005, 0.01)
+SLIGHT = Truth("0.5 → 2 %", 0.005, 0.02)
 FIVE = Truth("0.5 → 5 %", 0.005, 0.05)
 TWENTY = Truth("0.5 → 20 %", 0.005, 0.2)
-TRUTHS = (
-    HEALTHY,
-    Truth("2 → 2 %, healthy", 0.02, 0.02),
-    Truth("0.5 → 1 %, twice as bad", 0.005, 0.01),
-    Truth("0.5 → 2 %", 0.005, 0.02),
-    FIVE,
-    TWENTY,
-)
+TRUTHS = (HEALTHY, HEALTHY_2, HEALTHY_10, TWICE, SLIGHT, FIVE, TWENTY)
 BURSTS = (
     *(Truth(f"healthy, one burst of {n} on the challenger", 0.005, 0.005, burst=n) for n in (5, 10, 20)),
     Truth("healthy, one burst of 50 on both", 0.005, 0.005, burst=50, shared=True),

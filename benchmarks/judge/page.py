@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.judge.grid import FIVE, TRUTHS, TWENTY, Figures
+from benchmarks.judge.grid import FIVE, HEALTHY, HEALTHY_2, HEALTHY_10, SLIGHT, TWENTY, TWICE, Figures
 from benchmarks.judge.rules import NORIA, PEERS, UNGUARDED
 from benchmarks.judge.table import Found
 from benchmarks.judge.traffic import FIXED, Case
@@ -79,10 +79,13 @@ def healthy(case: Case) -> bool:
 
 
 def _independent() -> list[Row]:
-    ok, ok_2, twice, slight = (Case(truth, FIXED, 10) for truth in TRUTHS[:4])
+    ok, ok_2, ok_10, twice, slight = (
+        Case(truth, FIXED, 10) for truth in (HEALTHY, HEALTHY_2, HEALTHY_10, TWICE, SLIGHT)
+    )
     rows = [
         _aborted(ok, "aborted, healthy, 0.5 % errors"),
         _aborted(ok_2, "aborted, healthy, 2 % errors"),
+        _aborted(ok_10, "aborted, healthy, 10 % errors"),
     ]
     for truth, name in ((FIVE, "0.5 → 5 %"), (TWENTY, "0.5 → 20 %")):
         case = Case(truth, FIXED, 10)

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from benchmarks import bars
 from benchmarks.bars import OURS, PEER, Panel
-from benchmarks.judge.grid import FIVE, HEALTHY, TRUTHS, TWENTY, Figures
+from benchmarks.judge.grid import FIVE, HEALTHY, HEALTHY_2, TWENTY, TWICE, Figures
 from benchmarks.judge.rules import NORIA
 from benchmarks.judge.table import Found
 from benchmarks.judge.traffic import FIXED, Case, Truth
 
 PANELS: tuple[tuple[Truth, str, Callable[[Figures], float]], ...] = (
     (HEALTHY, "aborted, %", lambda figures: 100 * figures.aborted),
-    (TRUTHS[1], "aborted, %", lambda figures: 100 * figures.aborted),
+    (HEALTHY_2, "aborted, %", lambda figures: 100 * figures.aborted),
     (FIVE, "failed requests until the abort or the end", lambda figures: figures.failed),
     (TWENTY, "failed requests until the abort or the end", lambda figures: figures.failed),
-    (TRUTHS[2], "promoted, %", lambda figures: 100 * figures.promoted),
+    (TWICE, "promoted, %", lambda figures: 100 * figures.promoted),
 )
 
 

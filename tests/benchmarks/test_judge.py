@@ -23,7 +23,7 @@ from benchmarks.judge.grid import (
     HEALTHY,
     PROMOTION_GRID,
     RULES,
-    TRUTHS,
+    SLIGHT,
     TWENTY,
     Figures,
     _figures,
@@ -63,7 +63,7 @@ def test_the_time_to_abort_on_a_ramp_equals_an_independent_simulation(
 
 def test_the_share_of_slight_harm_that_is_caught_equals_an_independent_simulation() -> None:
     """65 % of 0.5 → 2 % at 2 requests a second."""
-    caught = len(minutes(Case(TRUTHS[3], RAMP, 2), 150)) / 150
+    caught = len(minutes(Case(SLIGHT, RAMP, 2), 150)) / 150
     assert caught == pytest.approx(0.65, abs=3 * sqrt(0.65 * 0.35 / 150))
 
 
@@ -226,7 +226,8 @@ def test_the_page_gets_its_tables_between_their_marks_and_keeps_its_words(tmp_pa
     text = written.read_text()
     assert text.count("Words.") == len(texts)
     assert "old" not in text
-    assert "| aborted, healthy, 2 % errors | **20 %** | 40 % | 60 % | 80 % | 100 % |" in text
+    for rate in (2, 10):
+        assert f"| aborted, healthy, {rate} % errors | **20 %** | 40 % | 60 % | 80 % | 100 % |" in text
     assert "| errors in clusters of 2 | **0.4 %** | 0.8 % |" in text
     assert "| 0.5 → 5 % (weight 50) | **1.0 min, 3 (0.4 %)** | 2.0 min, 3 (0.8 %) |" in text
     assert (
