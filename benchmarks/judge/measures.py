@@ -1,8 +1,8 @@
 """`python -m benchmarks.judge.measures [--runs N]`: simulate rollouts judged by latency, by quality, by
 disagreement and, on a ramp, by quality and predictions, and print a table of each. About two minutes.
 
-Each rollout is looked at after every window, as in production, and ends with its first Fail or Pass; errors,
-which are judged beside it, are left out.
+Each rollout is looked at after every window, as in production, and ends with its first Fail or Pass; harm is
+seen at two times. Errors, which are judged beside it, are left out.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from statistics import fmean
+from typing import Final, Generic, TypeVar
 
 import numpy as np
 
 from noria_operator.domain import disagreement, latency, predictions, quality_drop
+from noria_operator.domain.confirmation import confirmed, doubts
 from noria_operator.domain.disagreement import DisagreementPolicy, Pairs
 from noria_operator.domain.predictions import Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.quality_drop import QualityPolicy
-from noria_operator.domain.verdict import Counts, Evidence, Verdict, Window, decide, step
+from noria_operator.domain.verdict import Counts, Evidence, Judgement, Verdict, Window, decide, step
 from noria_serving.contract import SCORE_BINS
 
 SHARE = 0.1
@@ -60,6 +64,9 @@ OFF = ((0.0, 0.0), (0.0, 2.0), (1.0, 1.0))
 
 Pair = tuple[float, float]
 """By day and by night."""
+Seen = TypeVar("Seen")
+"""What came up to a look, of one share of the traffic."""
+INTERVAL: Final = timedelta(seconds=10)
 Ends = list[tuple[Verdict, int]]
 """The first verdict that is none of Hold, and after how many looks."""
 
@@ -131,27 +138,66 @@ def _slow(random: np.random.Generator, old: float, new: float, rate: float, size
         yield decide(evidence, 0.1, of=of, measures=TESTS).verdict
 
 
+@dataclass
+class _Twice(Generic[Seen]):
+    """Looks at a measure, one an interval; `minus` is what came after an earlier look."""
+
+    judge: Callable[[Sequence[Seen]], Judgement]
+    minus: Callable[[Seen, Seen], Seen]
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    doubts: dict[str, datetime] = field(default_factory=dict)
+    before: Sequence[Seen] | None = None
+
+    def look(self, seen: Sequence[Seen]) -> Verdict:
+        self.now += INTERVAL
+        judged, again = self.judge(seen), None
+        self.doubts = doubts(self.doubts, judged, self.now)
+        if not self.doubts:
+            self.before = None
+        elif self.before is not None:
+            later = map(self.minus, seen, self.before)
+            again = self.judge([*later, *seen[len(self.before) :]])
+        elif self.now >= min(self.doubts.values()) + INTERVAL:
+            self.before = seen
+        return confirmed(judged, again, None).verdict
+
+
+def _by_labels(policy: QualityPolicy) -> _Twice[tuple[Labels, Labels]]:
+    def minus(now: tuple[Labels, Labels], before: tuple[Labels, Labels]) -> tuple[Labels, Labels]:
+        old, new = (
+            _labels(_right(a) - _right(b), a.samples - b.samples) for a, b in zip(now, before, strict=True)
+        )
+        return old, new
+
+    return _Twice(lambda arms: quality_drop.judge(policy, arms, TESTS), minus)
+
+
 def _labelled(random: np.random.Generator, before: float, after: float) -> Iterator[Verdict]:
     """Judged by accuracy, with the default `maxDrop` of 0.02."""
-    right, policy = np.zeros(2, dtype=np.int64), QualityPolicy("accuracy")
+    right, judge = np.zeros(2, dtype=np.int64), _by_labels(QualityPolicy("accuracy"))
     for look in range(1, LOOKS + 1):
         right += random.binomial([9 * LABELS, LABELS], [before, after])
         champion = _labels(int(right[0]), 9 * LABELS * look)
         challenger = _labels(int(right[1]), LABELS * look)
-        yield quality_drop.judge(policy, [(champion, challenger)], TESTS).verdict
+        yield judge.look([(champion, challenger)])
 
 
 def _paired(random: np.random.Generator, rate: float) -> Iterator[Verdict]:
     """Judged by answers to copies, with the default `maxRate` of 0.1."""
     pairs, policy = Pairs(), DisagreementPolicy()
+
+    def judged(seen: Sequence[Pairs]) -> Judgement:
+        return disagreement.judge(policy, seen[0], None, copied=True, measures=TESTS)
+
+    judge = _Twice(judged, Pairs.__sub__)
     for differing in random.binomial(PAIRS, rate, size=PAIR_LOOKS):
         pairs += Pairs(PAIRS, float(differing))
-        yield disagreement.judge(policy, pairs, None, copied=True, measures=TESTS).verdict
+        yield judge.look([pairs])
 
 
 def _labelled_on_ramp(worse: Pair, random: np.random.Generator) -> Iterator[Verdict]:
     """Judged by accuracy; the champion itself is right less often by night, when the challenger has half."""
-    policy = QualityPolicy("accuracy")
+    judge = _by_labels(QualityPolicy("accuracy"))
     stretches: list[tuple[Labels, Labels]] = []
     for (share, good, _), drop in zip(RAMP, worse, strict=True):
         right, came = np.zeros(2, dtype=np.int64), _arms(share)
@@ -161,13 +207,14 @@ def _labelled_on_ramp(worse: Pair, random: np.random.Generator) -> Iterator[Verd
                 _labels(int(one), look * rows) for one, rows in zip(right, came, strict=True)
             )
             arms = [*stretches, (champion, challenger)]
-            yield _at_last(share, quality_drop.judge(policy, arms, TESTS).verdict)
+            yield _at_last(share, judge.look(arms))
         stretches = arms
 
 
 def _shifted(off: Pair, random: np.random.Generator) -> Iterator[Verdict]:
     """Judged by predictions, with a `maxDistance` of 0.2; those of the night are higher."""
-    stretches: list[tuple[Outputs | None, Outputs | None]] = []
+    stretches: list[tuple[Outputs, Outputs]] = []
+    judge = _Twice(lambda arms: predictions.judge(0.2, arms, TESTS), _outputs_minus)
     for (share, _, mean), shift in zip(RAMP, off, strict=True):
         seen = np.zeros((2, 2 * PREDICTION_BINS), dtype=np.int64)
         for _ in range(RAMP_LOOKS):
@@ -176,8 +223,13 @@ def _shifted(off: Pair, random: np.random.Generator) -> Iterator[Verdict]:
                 seen[arm] += np.bincount(values.astype(int), minlength=2 * PREDICTION_BINS)
             champion, challenger = (Outputs(-3, -PREDICTION_BINS, tuple(one)) for one in seen.tolist())
             arms = [*stretches, (champion, challenger)]
-            yield _at_last(share, predictions.judge(0.2, arms, TESTS).verdict)
+            yield _at_last(share, judge.look(arms))
         stretches = arms
+
+
+def _outputs_minus(now: tuple[Outputs, Outputs], before: tuple[Outputs, Outputs]) -> tuple[Outputs, Outputs]:
+    old, new = (a + b * -1 for a, b in zip(now, before, strict=True))
+    return old, new
 
 
 def _arms(share: float) -> tuple[int, int]:
@@ -195,6 +247,10 @@ def _labels(right: int, labels: int) -> Labels:
     positives = [0] * SCORE_BINS
     positives[0], positives[-1] = labels - right, right
     return Labels.of([0] * SCORE_BINS, positives)
+
+
+def _right(labels: Labels) -> int:
+    return labels.positives[-1]
 
 
 def _shown(ends: Ends, unit: float) -> str:

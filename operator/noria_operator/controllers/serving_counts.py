@@ -8,15 +8,17 @@ revision, since any of them takes feedback for any version.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.controllers.context import Context
+from noria_operator.domain import predictions, quality_drop
 from noria_operator.domain.analysis import Counted, Stretch
 from noria_operator.domain.classes import Classes
 from noria_operator.domain.disagreement import Paired
+from noria_operator.domain.measures import doubted
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
@@ -42,21 +44,30 @@ def counted(ctx: Context, deployment: ModelDeployment, policy: Policy, state: St
     delay = quality.initial_delay if quality else timedelta()
     compared = stretches(analysis, delay)
     now = max([ctx.clock.now(), *(one.began for one in compared)])
+    versions = (state.stable.version, state.candidate.target.version, quality.metric if quality else "")
     asked_of = {analysis.since, analysis.since + delay}.union(*(one.moments for one in compared))
-    moments = sorted(moment for moment in asked_of if moment <= now)
-    look = _look(ctx, deployment, moments)
-    if look is None:
+    read = _read(ctx, deployment, asked_of, now)
+    if read is None:
         return None
-    read = {moment: one for moment, one in zip(moments, look, strict=True) if one is not None}
-    if len(read) < len(moments):
+    if not read:
         return Counted(readable=False)
-    counts = _Counts(
-        read, state.stable.version, state.candidate.target.version, quality.metric if quality else ""
-    )
+    counts = _Counts(read, *versions)
+    later: dict[str, Counted] = {}
+    for measure in (quality_drop.MEASURE, predictions.MEASURE):
+        since = doubted(policy, analysis, measure)
+        if since is None or since > now:
+            continue
+        parts = [one.since(since) for one in compared if one.ended is None or one.ended > since]
+        # Asked by itself: while it is not known yet, what came in all is.
+        came = _read(ctx, deployment, {since}.union(*(one.moments for one in parts)), now)
+        if came:
+            again = _Counts(came, *versions)
+            later[measure] = Counted(stretches={one: again.of(one) for one in parts})
     return replace(
         counts.of(Stretch(analysis.since, analysis.since + delay)),
         delay=read[analysis.since].longest_delay(),
         stretches={one: counts.of(one) for one in compared},
+        later=later,
     )
 
 
@@ -133,6 +144,20 @@ def paired(ctx: Context, deployment: ModelDeployment, policy: Policy, state: Sta
         every = ctx.config.counters_interval
         ctx.pairs.read(place, Servers(*pods), tolerance=asked.tolerance, every=every)
     return ctx.pairs.latest(place)
+
+
+def _read(
+    ctx: Context, deployment: ModelDeployment, asked_of: Iterable[datetime], now: datetime
+) -> dict[datetime, Totals] | None:
+    """What came since each moment up to now; None before it was read for the first time, empty where pods
+    cannot be read.
+    """
+    moments = sorted(moment for moment in asked_of if moment <= now)
+    look = _look(ctx, deployment, moments)
+    if look is None:
+        return None
+    read = {moment: one for moment, one in zip(moments, look, strict=True) if one is not None}
+    return read if len(read) == len(moments) else {}
 
 
 def _look(

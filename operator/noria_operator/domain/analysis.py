@@ -6,7 +6,7 @@ Nothing here decides; `measures` judges, `rollout_analysis` keeps, `analysis_wir
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from noria_operator.domain.disagreement import Compared
@@ -58,6 +58,11 @@ class Stretch:
     labelled: datetime | None
     ended: datetime | None = None
 
+    def since(self, moment: datetime) -> Stretch:
+        """What of it is not before the moment; it has not ended before that."""
+        labelled = None if self.labelled is None else max(self.labelled, moment)
+        return replace(self, began=max(self.began, moment), labelled=labelled)
+
     @property
     def moments(self) -> set[datetime]:
         """From when on counts have to be known."""
@@ -90,6 +95,8 @@ class Analysis:
     message: str = ""
     lone_burst: bool = False
     divided: Mapping[str, Window] = field(default_factory=dict)
+    doubts: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when a measure shows harm (`confirmation`)."""
     version: str = ""
     """Who is or was judged; empty in what an earlier release began."""
 
@@ -112,6 +119,8 @@ class Counted:
     delay: timedelta | None = None
     stretches: Mapping[Stretch | None, Counted] = field(default_factory=dict)
     """The same by stretch of one share of the traffic, as far as it is compared; none: it is all of one."""
+    later: Mapping[str, Counted] = field(default_factory=dict)
+    """What came from an interval after each of the `doubts` of the analysis on, as far as that is known."""
 
     @property
     def parts(self) -> Mapping[Stretch | None, Counted]:

@@ -44,6 +44,7 @@ def analysis_status(analysis: Analysis | None, kept: Json) -> AnalysisStatus | N
         compared=_compared(analysis.compared) if analysis.compared.pairs.count else None,
         queries={name: _measured(one) for name, one in analysis.queries.items()} or None,
         divided=_divided(analysis.divided) or None,
+        doubts={name: at.isoformat() for name, at in analysis.doubts.items()} or None,
     )
     return AnalysisStatus(
         version=analysis.version,
@@ -78,6 +79,7 @@ def analysis_of(status: AnalysisStatus | None) -> Analysis | None:
         message=status.message or "",
         lone_burst=exact.get("loneBurst", False),
         divided=_divided_of(exact.get("divided")),
+        doubts={name: datetime.fromisoformat(at) for name, at in (exact.get("doubts") or {}).items()},
         version=status.version,
     )
 
@@ -169,11 +171,13 @@ def _divided_of(kept: Mapping[str, Any] | None) -> dict[str, Window]:
 
 
 def _compared(one: Compared) -> Json:
-    return {"pairs": _pairs(one.pairs), "reader": one.reader, "mark": _pairs(one.mark)}
+    told = {"pairs": _pairs(one.pairs), "reader": one.reader, "mark": _pairs(one.mark)}
+    return told if one.earlier is None else {**told, "earlier": _pairs(one.earlier)}
 
 
 def _compared_of(kept: Mapping[str, Any]) -> Compared:
-    return Compared(_pairs_of(kept["pairs"]), kept["reader"], _pairs_of(kept["mark"]))
+    earlier = _pairs_of(kept["earlier"]) if "earlier" in kept else None
+    return Compared(_pairs_of(kept["pairs"]), kept["reader"], _pairs_of(kept["mark"]), earlier)
 
 
 def _pairs(one: Pairs) -> list[float]:

@@ -10,7 +10,7 @@ Invariants: all is computed from sums, so it does not matter when one looks; no 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log, log1p
 from typing import Any, Final
 
@@ -69,18 +69,28 @@ class Paired:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """All pairs so far, and how many of them `reader` had when they were last counted in."""
+    """All pairs so far, and how many of them `reader` had when they were last counted in; `earlier` are those
+    that came before what has to show harm by itself (`confirmation`), None where nothing has to.
+    """
 
     pairs: Pairs = field(default_factory=Pairs)
     reader: str = ""
     mark: Pairs = field(default_factory=Pairs)
+    earlier: Pairs | None = None
 
     def plus(self, seen: Paired | None) -> Compared:
         """With what came since. Another reader began after this was kept: all of its pairs are new."""
         if seen is None:
             return self
         came = seen.pairs - self.mark if seen.reader == self.reader else seen.pairs
-        return Compared(self.pairs + came, seen.reader, seen.pairs) if came.count else self
+        if not came.count:
+            return self
+        return replace(self, pairs=self.pairs + came, reader=seen.reader, mark=seen.pairs)
+
+    @property
+    def later(self) -> Pairs | None:
+        """Those that have to show harm by themselves."""
+        return None if self.earlier is None else self.pairs - self.earlier
 
 
 def compare(one: Sequence[Any], other: Sequence[Any], task: str, tolerance: float) -> Pairs:

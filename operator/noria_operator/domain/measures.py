@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from noria_operator.domain import disagreement, latency, predictions, quality_drop, queries, refusals
 from noria_operator.domain.analysis import Analysis, Counted
+from noria_operator.domain.confirmation import confirmed
+from noria_operator.domain.disagreement import Pairs
 from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.queries import Asked, Measured, QueryPolicy
 from noria_operator.domain.rollout_observed import Observed, Seen
@@ -148,6 +151,7 @@ def _quality(
     if asked is None:
         return None
     judged = _by_servers(
+        policy,
         state,
         observed,
         quality_drop.MEASURE,
@@ -176,6 +180,7 @@ def _predictions(
     if most is None:
         return None
     return _by_servers(
+        policy,
         state,
         observed,
         predictions.MEASURE,
@@ -190,12 +195,23 @@ def _disagreement(
     asked, seen = policy.disagreement, observed.of(state.candidate).paired
     if asked is None:
         return None
-    pairs, copied = analysis.compared.plus(seen).pairs, bool(state.reach.mirror)
-    return disagreement.judge(asked, pairs, seen, copied=copied, measures=tests, rivals=policy.rivals)
+    compared, copied = analysis.compared.plus(seen), bool(state.reach.mirror)
+
+    def judged(pairs: Pairs) -> Judgement:
+        return disagreement.judge(asked, pairs, seen, copied=copied, measures=tests, rivals=policy.rivals)
+
+    again = None if compared.later is None else judged(compared.later)
+    return confirmed(judged(compared.pairs), again, doubted(policy, analysis, disagreement.MEASURE))
+
+
+def doubted(policy: Policy, analysis: Analysis, measure: str) -> datetime | None:
+    """From when on what comes has to show the harm again that a measure showed; None where it showed none."""
+    showed = analysis.doubts.get(measure)
+    return None if showed is None else showed + policy.interval
 
 
 def _by_servers(
-    state: State, observed: Observed, measure: str, judged: Callable[[Counted], Judgement]
+    policy: Policy, state: State, observed: Observed, measure: str, judged: Callable[[Counted], Judgement]
 ) -> Judgement:
     """What `judged` says of the model servers' counts, where there are any that can differ."""
     same = _same(state, measure)
@@ -206,7 +222,9 @@ def _by_servers(
         return Judgement(Verdict.HOLD, "waiting for the first counts", measure)
     if not counted.readable:
         return Judgement(Verdict.ERROR, UNREAD, measure)
-    return judged(counted)
+    found, later = judged(counted), counted.later.get(measure)
+    again = judged(later) if later and found.verdict is Verdict.FAIL else None
+    return confirmed(found, again, doubted(policy, state.analysis or Analysis(), measure))
 
 
 def _same(state: State, measure: str) -> Judgement | None:

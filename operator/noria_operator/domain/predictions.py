@@ -22,7 +22,7 @@ from operator import add, mul
 from typing import Final, TypeVar
 
 from noria_operator.domain.strata import weights
-from noria_operator.domain.verdict import FAIL_AT, PASS_AT, Judgement, Verdict
+from noria_operator.domain.verdict import FAIL_AT, PASS_AT, SUSPECT_AT, Judgement, Verdict
 from noria_serving.contract import NO_PROBABILITIES
 
 MEASURE: Final = "predictions"
@@ -180,7 +180,7 @@ def judge(
     measures += bool(numbers and classes)
     found = [_judged(most, numbers, measures, rivals)] if numbers else []
     found += [_judged(most, classes, measures, rivals)] if classes else []
-    return max(found, key=lambda one: (_WORSE.index(one.verdict), one.figures["distance"]))
+    return max(found, key=lambda one: (_WORSE.index(one.verdict), one.doubtful, one.figures["distance"]))
 
 
 def _usable(arms: Sequence[tuple[Kind | None, Kind | None]]) -> list[tuple[Kind, Kind]]:
@@ -220,15 +220,17 @@ def _judged(most: float, both: Sequence[tuple[Kind, Kind]], measures: int, rival
     champion, old_worth = mixture([old for old, _ in both], shares)
     challenger, new_worth = mixture([new for _, new in both], shares)
     found, rows = distance(champion, challenger), (champion.rows, challenger.rows)
-    surely, unlikely = (
+    surely, unlikely, likely = (
         sum(margin(each, alpha / 2 / compared(champion, challenger)) for each in (old_worth, new_worth))
-        for alpha in (1 / (FAIL_AT * measures * rivals), 1 / (PASS_AT * rivals))
+        for alpha in (1 / (FAIL_AT * measures * rivals), 1 / (PASS_AT * rivals), 1 / SUSPECT_AT)
     )
     figures = {"distance": found, "maxDistance": most, "marginToFail": surely, "marginToPass": unlikely}
     by = " by class" if isinstance(champion, Called) else ""
     text = f"distance {found:.3f}{by}, at most {most:g} allowed ({rows[1]} predictions, champion {rows[0]})"
-    if found - surely > most:
-        return Judgement(Verdict.FAIL, f"they differ too much: {text}", MEASURE, figures=figures)
-    if found + unlikely < most:
-        return Judgement(Verdict.PASS, text, MEASURE, figures=figures)
-    return Judgement(Verdict.HOLD, f"not enough evidence yet: {text}", MEASURE, figures=figures)
+    chain = (
+        (found - surely > most, Verdict.FAIL, f"they differ too much: {text}"),
+        (found + unlikely < most, Verdict.PASS, text),
+        (True, Verdict.HOLD, f"not enough evidence yet: {text}"),
+    )
+    verdict, said = next((verdict, said) for holds, verdict, said in chain if holds)
+    return Judgement(verdict, said, MEASURE, figures=figures, doubtful=found - likely > most)

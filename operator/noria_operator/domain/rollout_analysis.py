@@ -15,7 +15,10 @@ from math import log
 from noria_operator.domain import divisions, latency, refusals
 from noria_operator.domain.analysis import Analysis, Said, Slowness
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.measures import added, judge, measured, of_refusals
+from noria_operator.domain.confirmation import doubts
+from noria_operator.domain.disagreement import MEASURE as DISAGREEMENT
+from noria_operator.domain.disagreement import Compared, Paired
+from noria_operator.domain.measures import added, doubted, judge, measured, of_refusals
 from noria_operator.domain.rollout_observed import Observed, Seen
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
@@ -124,7 +127,7 @@ def weigh(policy: Policy, before: State, after: State, reading: Reading, now: da
         after = replace(after, analysis=_baseline(policy, analysis, after, reading, moved=True))
     if _judged_by(before) != _judged_by(after):
         reading = read(policy, after, reading.observed, now)
-    return _judged(policy, after, reading)
+    return _judged(policy, before, after, reading, now)
 
 
 def _judged_by(state: State) -> tuple[object, ...]:
@@ -155,22 +158,41 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
     return after if analysis == after.analysis else replace(after, analysis=analysis)
 
 
-def _judged(policy: Policy, after: State, reading: Reading) -> State:
+def _judged(policy: Policy, before: State, after: State, reading: Reading, now: datetime) -> State:
     """A verdict that changed is kept at once, with its sentence; the evidence waits for the window to
-    close. So is harm in too few bursts of errors, and when it is that no longer, and each answer to a query.
+    close. So is harm in too few bursts, and when it is that no longer, and each answer to a query.
     """
     analysis, judgement = after.analysis, reading.judgement
     if analysis is None or judgement is None:
         return after
     seen = reading.observed.of(after.candidate)
     answers = {query.name: one for query, one, _ in measured(policy, analysis, seen.queries)}
-    if answers != analysis.queries:
-        return replace(after, analysis=said(replace(analysis, queries=answers), judgement))
+    kept = replace(analysis, queries=answers, doubts=doubts(analysis.doubts, judgement, now))
+    known = before.analysis.compared if before.analysis else Compared()
+    news = known.plus(seen.paired) != known
+    kept = replace(kept, compared=_parts(policy, kept, seen.paired, now, news=news))
+    if kept != analysis:
+        return replace(after, analysis=said(kept, judgement))
     said_before = [(one.measure, one.verdict) for one in analysis.said]
     same = said_before == [(one.measure, one.verdict) for one in judgement.measures]
     if same and (judgement.verdict, judgement.lone_burst) == (analysis.verdict, analysis.lone_burst):
         return after
     return replace(after, analysis=said(analysis, judgement))
+
+
+def _parts(
+    policy: Policy, analysis: Analysis, paired: Paired | None, now: datetime, *, news: bool
+) -> Compared:
+    """The pairs, apart from each other where harm has to show again. The first `news` after that moment are
+    of before, too: servers tell pairs some time after they answered.
+    """
+    since, compared = doubted(policy, analysis, DISAGREEMENT), analysis.compared
+    if since is None:
+        return replace(compared, earlier=None)
+    if compared.earlier is not None:
+        return compared
+    compared = compared.plus(paired)
+    return replace(compared, earlier=compared.pairs) if news and now >= since else compared
 
 
 def said(analysis: Analysis, judgement: Judgement) -> Analysis:

@@ -55,7 +55,8 @@ def _analysis(analysis: Analysis | None, now: datetime) -> Analysis | None:
     }
     since, opened = _past(analysis.since, now), _past(analysis.window_from, now)
     turns = tuple(replace(one, at=min(one.at, now)) for one in analysis.turns)
-    return replace(analysis, since=since, turns=turns, window_from=opened, queries=queries)
+    doubts = {name: min(at, now) for name, at in analysis.doubts.items()}
+    return replace(analysis, since=since, turns=turns, window_from=opened, queries=queries, doubts=doubts)
 
 
 def _past(at: datetime | None, now: datetime) -> datetime | None:

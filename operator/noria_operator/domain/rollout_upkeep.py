@@ -100,7 +100,7 @@ def call(scene: Scene, state: State) -> Outcome | None:
 
 
 def tell(scene: Scene, state: State) -> Outcome | None:
-    """That few bursts of errors hold the rollout is told once, when it is found."""
+    """That harm in too few bursts holds the rollout is told once, when it is found."""
     candidate, step, analysis, judgement = (
         state.candidate,
         state.step,

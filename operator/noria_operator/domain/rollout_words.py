@@ -49,7 +49,7 @@ class Happened(StrEnum):
     REVERTED = "RevertedToPrevious"
     """The warm previous version took over in one step."""
     BURST = "BurstOfErrors"
-    """Few bursts of the challenger's errors hold the rollout; errors at other times abort it."""
+    """Harm that was seen in too few bursts holds the rollout; harm at other times aborts it."""
     PAUSED = "RolloutPaused"
     """The weight stays until a resume, promote or abort."""
     RESUMED = "RolloutResumed"

@@ -167,8 +167,8 @@ class Judgement:
     """A verdict with a sentence for people, and the figures behind it (logarithms are natural).
 
     `log_e_harm` is of the test of harm that says most; `query` is what a source was asked; `lone_burst` says
-    that harm was found, in too few bursts; `parts` are the judgements on each measure, where this one stands
-    for several.
+    that harm was found, in too few bursts; `doubtful`, of a test without an e-value, that harm shows at
+    1 / SUSPECT_AT; `parts` are the judgements on each measure, where this one stands for several.
     """
 
     verdict: Verdict
@@ -178,12 +178,18 @@ class Judgement:
     figures: Mapping[str, float] = field(default_factory=dict)
     query: str = ""
     lone_burst: bool = False
+    doubtful: bool = False
     parts: tuple[Judgement, ...] = ()
+
+    @property
+    def harmful(self) -> bool:
+        """Whether harm shows, even if it is not enough to abort."""
+        return self.doubtful or self.log_e_harm >= log(SUSPECT_AT)
 
     @property
     def suspicious(self) -> bool:
         """Whether something speaks against more weight, even if it does not speak loud enough to abort."""
-        loud = self.verdict in (Verdict.FAIL, Verdict.ERROR) or self.log_e_harm >= log(SUSPECT_AT)
+        loud = self.verdict in (Verdict.FAIL, Verdict.ERROR) or self.harmful
         return loud or any(part.suspicious for part in self.parts)
 
     @property

@@ -49,8 +49,8 @@ MARGIN = timedelta(milliseconds=250)
 MAX_REFERENCES = 2048
 """Frozen bins kept in memory; the oldest go first, and are read again."""
 MAX_OPEN = 32
-"""Windows kept of one ModelDeployment: one a trigger is read, two a stretch of a rollout at most; closed ones
-are not asked for again."""
+"""Windows kept of one ModelDeployment: one a trigger is read, two a stretch of a rollout at most, and one a
+measure that found harm; closed ones are not asked for again."""
 
 
 class CounterReader:

@@ -96,6 +96,14 @@ async def look(api: ServingApi, routers: Routers, folder: Path, servers: Servers
     await modeldeployment.reconcile(replace(ctx, servers=cast(CounterReader, servers)), KEY)
 
 
+async def look_twice(api: ServingApi, routers: Routers, folder: Path, servers: Servers) -> None:
+    """Once more an interval later, from when on all of it came: harm is to be seen at two times."""
+    await look(api, routers, folder, servers)
+    assert not api.status.get("rejected")
+    api.clock.time += timedelta(seconds=10)
+    await look(api, routers, folder, servers)
+
+
 async def test_labels_of_both_versions_are_read_from_all_pods_and_judged(tmp_path: Path) -> None:
     api, routers = await canary(tmp_path)
     servers = Servers(right={"flights-1": 2900, "flights-2": 500}, wrong={"flights-1": 100, "flights-2": 500})
@@ -104,6 +112,16 @@ async def test_labels_of_both_versions_are_read_from_all_pods_and_judged(tmp_pat
     edit(api, strategy={**STEPS, "analysis": {"quality": {"metric": "accuracy"}}})
     await look(api, routers, tmp_path, servers)
     assert servers.asked == [{"flights-1", "flights-2"}]
+    ((began,),) = servers.since
+    assert weights(api) == {"flights-1": 50, "flights-2": 50}
+    assert "waiting for the same in what comes" in api.status["analysis"]["measures"][1]["message"]
+    showed = api.clock.now()
+    api.clock.time += timedelta(seconds=9)
+    await look(api, routers, tmp_path, servers)
+    assert servers.since == [[began]] * 2
+    api.clock.time += timedelta(seconds=1)
+    await look(api, routers, tmp_path, servers)
+    assert servers.since[2:] == [[began], [showed + timedelta(seconds=10)]]
     assert weights(api) == {"flights-1": 100}
     assert "quality: too much worse: accuracy 0.5000" in api.status["rejected"][0]["reason"]
 
@@ -118,8 +136,8 @@ async def test_labels_count_after_their_delay_so_that_both_versions_have_old_one
     assert api.status["analysis"]["measures"][1]["verdict"] == "Hold"
     (began,) = servers.since[0]
     api.clock.time += minutes(10)
-    await look(api, routers, tmp_path, servers)
-    assert servers.since[-1] == [began, began + minutes(10)]
+    await look_twice(api, routers, tmp_path, servers)
+    assert [began, began + minutes(10)] in servers.since
     assert weights(api) == {"flights-1": 100}
 
 
@@ -149,7 +167,7 @@ async def test_what_came_before_and_after_another_weight_is_compared_by_itself(t
     figures = api.status["analysis"]["measures"][1]["figures"]
     assert (figures["labels"], figures["championLabels"], figures["drop"]) == ("5000", "13000", "0")
     both.later = None  # nothing came before: it is all of one stretch
-    await look(api, routers, tmp_path, both)
+    await look_twice(api, routers, tmp_path, both)
     assert "quality: too much worse: accuracy 0.79" in api.status["rejected"][0]["reason"]
 
 
@@ -189,7 +207,7 @@ async def test_several_classes_are_compared_by_accuracy_and_nothing_else(tmp_pat
     assert measure["verdict"] == "Error"
     assert "of which auc cannot be told from counts; use accuracy" in measure["message"]
     edit(api, strategy={**STEPS, "analysis": {"quality": {"metric": "accuracy"}}})
-    await look(api, routers, tmp_path, servers)
+    await look_twice(api, routers, tmp_path, servers)
     assert weights(api) == {"flights-1": 100}
     assert "quality: too much worse: accuracy 0.5000" in api.status["rejected"][0]["reason"]
 
@@ -267,7 +285,7 @@ async def test_versions_that_give_labels_alone_are_judged_by_what_these_tell(
 ) -> None:
     api, routers = await canary(tmp_path)
     edit(api, strategy={**STEPS, "analysis": analysis})
-    await look(api, routers, tmp_path, LABELS)
+    await look_twice(api, routers, tmp_path, LABELS)
     assert said in api.status["rejected"][0]["reason"]
 
 
@@ -324,7 +342,7 @@ async def test_classes_that_are_predicted_more_often_are_seen(
     more = of_several("flights-1", cat=600, dog=1200, eel=1200) | challenger
     called = {} if challenger else {"flights-2": {"cat": 3000, "dog": 1000, "eel": 1000}}
     edit(api, strategy={**STEPS, "analysis": {"predictions": {"maxDistance": "0.1"}}})
-    await look(api, routers, tmp_path, Mixed({}, called=called, more=more))
+    await look_twice(api, routers, tmp_path, Mixed({}, called=called, more=more))
     assert f"predictions: they differ too much: {said}" in api.status["rejected"][0]["reason"]
 
 
@@ -340,3 +358,53 @@ async def test_classes_are_compared_once_no_server_of_an_earlier_release_counted
     assert api.status.get("rejected") == []
     told = api.status["analysis"]["measures"][1]
     assert told["message"].startswith("distance 0.000, at most 0.1 allowed")
+
+
+@dataclass
+class Fading(Servers):
+    """Servers whose labels were bad for a while, of which nothing came since the moments in `fine`."""
+
+    fine: Servers | None = None
+    began: datetime | None = None
+    unread: bool = False
+
+    def latest(self, *place: Any, since: Sequence[datetime], **how: Any) -> tuple[Totals | None, ...] | None:
+        self.began = self.began or since[0]
+        if since[0] == self.began:
+            return super().latest(*place, since=since, **how)
+        self.since.append(since)
+        return (None,) if self.unread else tuple(self.fine.totals() for _ in since) if self.fine else None
+
+
+@pytest.mark.parametrize("unread", [False, True])
+async def test_labels_of_one_batch_are_no_reason_while_later_ones_are_fine_or_unknown(
+    tmp_path: Path, unread: bool
+) -> None:
+    api, routers = await canary(tmp_path)
+    fine = Servers(right={"flights-1": 2900, "flights-2": 970}, wrong={"flights-1": 100, "flights-2": 30})
+    servers = Fading(right={"flights-1": 2900, "flights-2": 500}, wrong={"flights-1": 100, "flights-2": 500})
+    servers.fine, servers.unread = fine, unread
+    edit(api, strategy={**STEPS, "analysis": {"quality": {"metric": "accuracy"}}})
+    await look_twice(api, routers, tmp_path, servers)
+    assert len(servers.since[-1]) == 1
+    told = api.status["analysis"]["measures"][1]
+    assert (told["verdict"], api.status.get("rejected")) == ("Hold", [])
+    assert weights(api) == {"flights-1": 50, "flights-2": 50}
+
+
+async def test_what_came_after_harm_showed_is_compared_by_the_weights_at_which_it_came(
+    tmp_path: Path,
+) -> None:
+    api, routers = await canary(tmp_path)
+    edit(api, strategy={**STEPS, "analysis": {"predictions": {"maxDistance": "0.1"}}})
+    labels = replace(LABELS, since=[], asked=[])
+    await look(api, routers, tmp_path, labels)
+    ((began,),) = labels.since
+    kept, showed = api.status["analysis"]["state"]["evidence"], api.clock.now()
+    assert kept["doubts"] == {"predictions": showed.isoformat()}
+    turns = [showed + timedelta(seconds=after) for after in (4, 14)]
+    kept["turns"] = [[one.isoformat()] for one in turns]
+    api.clock.time += timedelta(seconds=20)
+    await look(api, routers, tmp_path, labels)
+    assert labels.since[1:] == [[began, *turns], [showed + timedelta(seconds=10), turns[1]]]
+    assert "distance 0.300" in api.status["rejected"][0]["reason"]

@@ -25,6 +25,7 @@ from noria_operator.domain.disagreement import (
     log_e_ok,
 )
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.verdict import FAIL_AT, PASS_AT, Judgement, Verdict
 
 NEW = revision(2).name
@@ -185,14 +186,21 @@ def judged(world: World) -> Said:
     return next(one for one in world.state.analysis.said if one.measure == "disagreement")
 
 
+def differing(world: World, share: float = 0.3) -> None:
+    """As many pairs in each of three readings."""
+    for pairs in (200, 400, 600):
+        assert world.state.candidate is not None, "not before harm was seen twice"
+        world.paired = Paired("a", Pairs(pairs, share * pairs, 0.2 * share * pairs))
+        world.run(0.25, every=1)
+
+
 def test_a_challenger_that_answers_otherwise_never_gets_a_request() -> None:
     world = shadow()
     world.run(0.5)
     assert judged(world).message == "waiting for requests that both answer"
-    world.paired = Paired("a", Pairs(200, 60, 12.0))
-    world.reconcile()
+    differing(world)
     assert world.state.candidate is None
-    assert "in 0.300 of 200 pairs, at most 0.1 allowed" in world.state.rejected[0].reason
+    assert "in 0.300 of 600 pairs, at most 0.1 allowed" in world.state.rejected[0].reason
     assert all(not share.weight for share in world.state.traffic if share.target.name == NEW)
 
 
@@ -238,8 +246,7 @@ def test_pairs_outlive_the_process_that_read_them_and_the_step_that_brought_them
 
 def test_another_attempt_begins_without_the_pairs_of_the_last() -> None:
     world = shadow()
-    world.paired = Paired("a", Pairs(200, 60))
-    world.run(0.5)
+    differing(world)
     assert world.state.rejected
     world.paired = None
     world.commands = {"retry": "1"}
@@ -254,6 +261,36 @@ def test_two_configurations_of_one_version_are_compared_too() -> None:
     world = serving(1, Policy(replicas=2, steps=SHADOW, disagreement=DisagreementPolicy()))
     world.approve(1, config="bbbbbb")
     world.settle()
-    world.paired = Paired("a", Pairs(100, 100))
-    world.run(0.5)
-    assert "in 1.000 of 100 pairs" in world.state.rejected[0].reason
+    differing(world, 1.0)
+    assert "in 1.000 of 600 pairs" in world.state.rejected[0].reason
+
+
+@pytest.mark.parametrize("every", [1, 5, 10])
+def test_one_odd_request_that_a_client_repeats_rolls_nobody_back(every: int) -> None:
+    """Also where some of its pairs are told by the next reading."""
+    world = shadow()
+    for pairs in (Pairs(200), Pairs(240, 40), Pairs(260, 60), Pairs(300, 60), Pairs(360, 60)):
+        world.paired = Paired("a", pairs)
+        world.run(0.25, every=every)
+    world.run(5, every=every)
+    assert (world.state.rejected, judged(world).verdict) == ((), Verdict.HOLD)
+    assert world.events.count(Happened.BURST) == 1
+    world.paired = Paired("a", Pairs(400, 75))
+    world.run(0.25, every=every)
+    assert not world.state.rejected
+    world.paired = Paired("b", Pairs(60, 40))
+    world.run(0.25, every=every)
+    assert "in 0.250 of 460 pairs" in world.state.rejected[0].reason, "at another time, read by another"
+
+
+def test_harm_that_fades_is_forgotten() -> None:
+    world = shadow((PolicyStep(mirror=100, pause=True),))
+    for pairs in (Pairs(20, 8), Pairs(40, 8)):
+        world.paired = Paired("a", pairs)
+        world.run(0.25, every=1)
+    assert world.state.analysis is not None
+    assert world.state.analysis.compared.earlier == Pairs(40, 8)
+    world.paired = Paired("a", Pairs(800, 8))
+    world.run(0.25, every=1)
+    assert judged(world).verdict is Verdict.PASS
+    assert (world.state.analysis.doubts, world.state.analysis.compared.earlier) == ({}, None)

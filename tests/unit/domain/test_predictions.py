@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ldexp
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.unit.domain.rollout_world import World, canary, revision, seconds
 from noria_operator.domain.analysis import Counted, Said
 from noria_operator.domain.predictions import Called, Outputs, distance, judge, margin, mixture
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.verdict import Verdict
 
 NEW = revision(2).name
@@ -165,9 +167,26 @@ def test_a_challenger_that_predicts_something_else_is_rolled_back() -> None:
     world.reconcile()
     assert judged(world).verdict is Verdict.PASS
     assert judged(world).figures["distance"] == "0"
-    world.counted = dict.fromkeys(
-        world.names(), Counted(champion_outputs=champion, challenger_outputs=outputs(FAR, -3, -64, 128))
-    )
+    far = Counted(champion_outputs=champion, challenger_outputs=outputs(FAR, -3, -64, 128))
+    world.counted = dict.fromkeys(world.names(), far)
+    world.run(0.5)
+    assert (judged(world).verdict, world.state.rejected) == (Verdict.HOLD, ())
+    world.counted = dict.fromkeys(world.names(), replace(far, later={"predictions": far}))
     world.reconcile()
     assert world.state.weight(NEW) == 0
     assert "predictions: they differ too much: distance 0.3" in world.state.rejected[0].reason
+
+
+def test_equal_rows_of_one_request_roll_nobody_back() -> None:
+    world = canary(Policy(replicas=2, steps=(PolicyStep(50, seconds(30)),), max_distance=0.2))
+    world.settle()
+    champion, challenger = (Outputs(-7, 0, (each,) * 128) for each in (15, 2))
+    burst = replace(challenger, bins=(5002, *challenger.bins[1:]))
+    alike = Counted(champion_outputs=champion, challenger_outputs=challenger)
+    world.counted = dict.fromkeys(
+        world.names(), replace(alike, challenger_outputs=burst, later={"predictions": alike})
+    )
+    world.run(5, requests=2000)
+    assert (world.state.rejected, judged(world).verdict) == ((), Verdict.HOLD)
+    assert world.state.reach.weight == 50
+    assert world.events.count(Happened.BURST) == 1

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log
 
 import numpy as np
 import pytest
-from tests.unit.domain.rollout_world import World, canary, revision, seconds
+from tests.unit.domain.rollout_world import START, World, canary, revision, seconds
 
 from noria_operator.domain.analysis import Counted, Said
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.quality_drop import METRICS, QualityPolicy, judge
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
+from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.verdict import Judgement, Verdict
 from noria_serving.contract import SCORE_BINS
 
@@ -213,14 +215,53 @@ def rollout(**quality: bool) -> World:
     return world
 
 
+LOST = Counted(champion=model(0.9, 3000), challenger=model(0.7, 1000))
+FINE = Counted(champion=model(0.9, 3000), challenger=model(0.9, 400))
+
+
 def test_a_challenger_with_lost_quality_is_rolled_back_with_both_figures() -> None:
     world = rollout()
-    world.counted = dict.fromkeys(
-        world.names(), Counted(champion=model(0.9, 3000), challenger=model(0.7, 1000))
-    )
+    world.counted = dict.fromkeys(world.names(), LOST)
+    world.run(0.5, requests=2000)
+    assert judged(world).verdict is Verdict.HOLD
+    assert world.events.count(Happened.BURST) == 1
+    more = Counted(champion=model(0.9, 600), challenger=model(0.7, 200))
+    world.counted = dict.fromkeys(world.names(), replace(LOST, later={"quality": more}))
     world.reconcile()
     assert world.state.weight(NEW) == 0
     assert "quality: too much worse: accuracy 0.7000, champion 0.9000" in world.state.rejected[0].reason
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_labels_of_one_batch_roll_nobody_back(optional: bool) -> None:
+    """Those that come later are as good as the champion's."""
+    world = rollout(optional=optional)
+    world.counted = dict.fromkeys(world.names(), replace(LOST, later={"quality": FINE}))
+    world.run(5, requests=2000)
+    assert not world.state.rejected
+    assert world.state.reach.weight == 50, "no step begins, and nobody is promoted"
+    assert judged(world).message.endswith("; waiting for the same in what comes from 2026-01-01T00:00:20Z on")
+    assert world.state.analysis is not None
+    assert world.state.analysis.doubts == {"quality": START + seconds(10)}
+    fine = Counted(champion=model(0.9, 30_000), challenger=model(0.9, 4000))
+    world.counted = dict.fromkeys(world.names(), fine)
+    world.run(1, requests=2000)
+    assert world.state.stable == revision(2)
+
+
+def test_harm_that_began_small_aborts_once_it_is_sure() -> None:
+    """It showed an interval earlier, and has shown since."""
+    world = rollout()
+    some = Counted(champion=model(0.9, 3000), challenger=model(0.78, 200))
+    world.counted = dict.fromkeys(world.names(), some)
+    world.reconcile()
+    assert judged(world).verdict is Verdict.HOLD
+    assert "not enough evidence yet" in judged(world).message
+    world.pass_time(seconds(10))
+    world.counted = dict.fromkeys(world.names(), replace(LOST, later={"quality": LOST}))
+    world.reconcile()
+    assert world.state.rejected
+    assert Happened.BURST not in world.events
 
 
 def test_a_challenger_of_equal_quality_is_promoted() -> None:
