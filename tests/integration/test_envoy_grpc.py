@@ -257,7 +257,86 @@ async def test_a_stream_that_its_pod_cuts_off_is_an_error_of_its_version() -> No
                 assert await calls[1].code() != CODES.OK
             await asyncio.sleep(0.1)
             found = (await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"]
-            assert found == Counts(3, 1), "it began well, which counts, and broke off"
+            assert found == Counts(2, 1), "it began well and broke off"
+            await reader.close()
+
+
+@asynccontextmanager
+async def no_grpc() -> AsyncIterator[int]:
+    """The port of an HTTP/2 server that answers 200 and a body to everything, and no status of gRPC."""
+    settings, ack = b"\0\0\0\4\0\0\0\0\0", b"\0\0\0\4\1\0\0\0\0"
+    kind = b"application/grpc"
+    headers = b"\x88\x5f" + bytes([len(kind)]) + kind
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readexactly(len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+            writer.write(settings)
+            while True:
+                head = await reader.readexactly(9)
+                await reader.readexactly(int.from_bytes(head[:3]))
+                type_, flags, stream = head[3], head[4], head[5:]
+                if type_ == 4 and not flags:
+                    writer.write(ack)
+                elif type_ in (0, 1) and flags & 1:
+                    writer.write(len(headers).to_bytes(3) + b"\1\4" + stream + headers)
+                    writer.write(b"\0\0\5\0\1" + stream + b"\0\0\0\0\0")
+
+    own = free_port()
+    async with await asyncio.start_server(serve, "127.0.0.1", own):
+        yield own
+
+
+async def test_a_call_whose_status_nobody_tells_counts_for_nothing() -> None:
+    """Of a server that knows no gRPC, a stream that goes on, and copies, whose answers routers throw away."""
+    cluster, port = Cluster(), free_port()
+    async with grpc_upstream("m-1") as one, grpc_upstream("m-2") as two, no_grpc() as three:
+        for name, grpc_port in (("m-1", one.port), ("m-2", two.port), ("n-1", three)):
+            cluster.endpoints(name, free_port(), grpc=[grpc_port])
+        cluster.deployment("m", {"m-1": 100, "m-2": 0}, challenger="m-2", reach={"mirror": 100})
+        cluster.deployment("n", {"n-1": 100})
+        two.behaviour = "INTERNAL"
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
+
+            async def counts(name: str) -> Counts:
+                return (await reader.counts(NAMESPACE, [envoy.pod()], [name]))["router-0"][name]
+
+            async with channel(envoy, "m") as client, channel(envoy, "n") as other:
+                for _ in range(10):
+                    assert await ask(client) == (CODES.OK, "m-1")
+                    assert (await ask(other))[0] == CODES.UNKNOWN
+                stream = client.stream_stream(f"{INFERENCE}ModelStreamInfer")()
+                await stream.write(b"")
+                assert await stream.read() == b"m-1"
+                await asyncio.sleep(0.2)
+                assert await counts("m-1") == Counts(10)
+                assert (await counts("m-2"), await counts("n-1")) == (Counts(), Counts())
+                await stream.done_writing()
+                assert await stream.code() == CODES.OK
+                await asyncio.sleep(0.1)
+                assert await counts("m-1") == Counts(11)
+            await reader.close()
+
+
+async def test_no_reading_among_many_calls_finds_an_error_that_was_none() -> None:
+    cluster, port = Cluster(), free_port()
+    async with grpc_upstream("m-1") as server:
+        cluster.endpoints("m-1", free_port(), grpc=[server.port])
+        cluster.deployment("m", {"m-1": 100})
+        async with discovery(cluster.store(), port), router(port) as envoy, channel(envoy, "m") as client:
+            await envoy.until_ready()
+            reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
+            calls = [asyncio.create_task(ask(client)) for _ in range(300)]
+            read = [Counts()]
+            while not all(one.done() for one in calls):
+                read.append((await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"])
+            assert {status for status, _ in await asyncio.gather(*calls)} == {CODES.OK}
+            read.append((await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"])
+            assert all(one.errors == one.refused == 0 for one in read)
+            assert read[-1] == Counts(300)
+            assert read == sorted(read, key=lambda one: one.requests)
             await reader.close()
 
 

@@ -36,11 +36,14 @@ a model server ends streams when it goes away, and calls of clients that send no
 _FAULTS = tuple(f"grpc.{code}" for code in (2, 4, 8, 13, 14, 15))
 """UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS: what HTTP calls 5xx and
 429 (and 413, which gRPC does not tell apart; clients that send too much do so to every version)."""
+_NEITHER = ("grpc.0", "grpc.10")
+"""OK, ABORTED."""
 ACTIVE = "upstream_rq_active"
 _UNDER_WAY = re.compile(rf"cluster\.([^.]+)\.{ACTIVE}")
 _OUTCOMES = (_COMPLETED, _FAILED, _BUSY, _CLIENTS_FAULT, _ELSEWHERE, _TOLD_LATE)
 _TRIES = (_SAVED, _DROPPED, _RETRIED, _UNANSWERED, _UNREACHED, _NOBODY)
-_STATS = (*_OUTCOMES, _CUT, _TIMED_OUT, _RESET, *_TRIES, *_FAULTS, *_REFUSALS)
+_STATUSES = (*_NEITHER, *_FAULTS, *_REFUSALS)
+_STATS = (*_OUTCOMES, _CUT, _TIMED_OUT, _RESET, *_TRIES, *_STATUSES)
 COUNTED = "|".join(map(re.escape, _STATS))
 _COMPARED = (names.GRPC_SUFFIX,)
 _BESIDE = (names.ASIDE_SUFFIX, names.FEEDBACK_SUFFIX)
@@ -147,15 +150,18 @@ def _counts(values: dict[str, int]) -> Counts:
 
 def _grpc_counts(values: dict[str, int]) -> Counts:
     """A call that fails is a 200 with a status behind it. What the router answers itself counts as both, so
-    the larger number is that of all; a container that knows no gRPC there gives no status. A call that was
-    given up is a stream that the router reset.
+    the larger number is that of all; a container may answer otherwise than with 200, too, and give no status.
+    A 200 whose status nobody tells is no answer that is known, and counts for nothing: of a stream that goes
+    on, of a copy, as routers look at none of what answers it, and of a server that knows no gRPC. A call that
+    was given up is a stream that the router reset.
     """
     given_up = max(0, values[_RESET] - values[_TIMED_OUT])
     faults = max(sum(values[name] for name in _FAULTS), values[_FAILED] + values[_BUSY])
     refused = max(sum(values[name] for name in _REFUSALS), _refused(values))
     broken = _torn(values, 0) + _unended(values)
     errors = faults + given_up + values[_SAVED] + broken
-    return Counts(values[_COMPLETED] + given_up + broken, errors, refused)
+    told = sum(values[name] for name in (*_STATUSES, _FAILED, _BUSY)) + _refused(values)
+    return Counts(min(values[_COMPLETED], told) + given_up + broken, errors, refused)
 
 
 def _refused(values: dict[str, int]) -> int:
