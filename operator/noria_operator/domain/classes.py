@@ -26,11 +26,12 @@ Part = tuple[float, float, float, float]
 @dataclass(frozen=True, slots=True)
 class Classes:
     """Labelled rows: `called` by the score of the predicted class, positive where it was right; `table` by
-    true class (row) and predicted class, empty where there are too many classes.
+    true class (row) and predicted class, empty where there are too many classes. None is of servers of an
+    earlier release, which tell a table from the first label of a class that they know.
     """
 
     called: Labels = field(default_factory=Labels.none)
-    table: tuple[float, ...] = ()
+    table: tuple[float, ...] | None = ()
 
     @property
     def samples(self) -> int:

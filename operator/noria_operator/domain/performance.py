@@ -114,14 +114,16 @@ def measure(metric: str, joined: Joined, costs: Costs = Costs()) -> Measured | N
     return blurred(metric, _MEASURED[metric](value, joined, found), hidden(metric, found))
 
 
-def unsuitable(metric: str, joined: Joined) -> str:
-    """Why such labels never tell the metric, and what to ask for instead; empty where they can."""
+def unsuitable(metric: str, joined: Joined, *, closed: bool = True) -> str:
+    """Why such labels never tell the metric, and what to ask for instead; empty where they can. Of servers
+    that do not tell whether there are too many classes, labels that would have `closed` a window do.
+    """
     good: tuple[str, ...]
     if isinstance(joined, Errors | ExpectedErrors):
         good, of, scored = tuple(_ERRORS), "a regression", True
     elif isinstance(joined, Labels):
         good, of, scored = (*RATED, EXPECTED_COST), "a classifier of two classes", joined.scored
-    elif joined.samples and not joined.table:
+    elif joined.table == () or (joined.table is None and closed):
         good, of = OF_CALLS, f"a classifier of more than {CONFUSION_CLASSES} classes"
         scored = joined.called.scored
     else:
@@ -144,7 +146,7 @@ def _of_classes(metric: str, joined: Classes) -> Measured | None:
         return Measured(joined.right / joined.samples, *wilson(joined.right, joined.samples))
     if metric in OF_CALLS:
         return measure(metric, joined.called)
-    found = macro(metric, joined.table) if metric in MACRO else None
+    found = macro(metric, joined.table or ()) if metric in MACRO else None
     return _within(*found, 0.0, 1.0) if found else None
 
 

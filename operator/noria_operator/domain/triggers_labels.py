@@ -92,13 +92,15 @@ def unopened(
 
 def _opened(name: str, rule: Performance, champion: Champion, *, begin: datetime, counted: str) -> Json:
     """A new window and a new streak for a new stable version."""
+    entry: Json = {"name": name, "version": champion.name, "windowStartedAt": stamp(begin), "streak": 0}
+    return entry | opening(entry, rule, counted)
+
+
+def opening(entry: Json, rule: Performance, counted: str) -> Json:
+    """What is said of an open window of which nothing else is known."""
     return {
-        "name": name,
         "decision": "Wait",
         "reason": "WindowOpen",
-        "message": f"a window on {champion.name} opens at {stamp(begin)}; it closes with {rule.min_labels} "
-        f"{counted}{' of a slice' if rule.by_slice else ''}",
-        "version": champion.name,
-        "windowStartedAt": stamp(begin),
-        "streak": 0,
+        "message": f"a window on {entry['version']} opens at {entry['windowStartedAt']}; it closes with "
+        f"{rule.min_labels} {counted}{' of a slice' if rule.by_slice else ''}",
     }

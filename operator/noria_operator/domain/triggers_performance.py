@@ -34,6 +34,7 @@ from noria_operator.domain.triggers_gap import Gap
 from noria_operator.domain.triggers_labels import (
     Coverage,
     closing,
+    opening,
     same_wording,
     unopened,
     window_start,
@@ -68,9 +69,11 @@ def performance(
         return wait
     begun = window_start(entry, rule, champion)
     assert champion is not None and begun is not None
-    if labels is not None and (wrong := unsuitable(rule.metric, labels)):
-        return refused(trigger, entry, f"{wrong} ({champion.name})")
     closed = _closed(rule, labels, begun, now)
+    if labels is not None and (wrong := unsuitable(rule.metric, labels, closed=closed)):
+        return refused(trigger, entry, f"{wrong} ({champion.name})")
+    if labels is not None and labels.samples and entry.get("reason") == UNSUITABLE:
+        entry = entry | opening(entry, rule, counted)
     measured = measure(rule.metric, labels, costs(rule)) if closed and labels else None
     if labels is None or measured is None:
         return replace(_standing(entry, rule, begun), answered_by=answered_by(trigger))

@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from noria_serving.contract import CONFUSION_CLASSES, DELAY_BOUNDS, ERRORS, SCORE_BINS
+from noria_serving.contract import DELAY_BOUNDS, ERRORS, SCORE_BINS
 from noria_serving.counters import catalogue
 from noria_serving.counters import prometheus_calibration as calibration
 from noria_serving.counters import prometheus_slices as slices
@@ -114,9 +114,6 @@ class _Families:
             counts["errors"].setdefault(version, dict.fromkeys(ERRORS, 0))
             return counts
         counts["scores"].setdefault(version, dict.fromkeys(("negatives", "positives"), [0] * SCORE_BINS))
-        classes = len(manifest.classes)
-        if manifest.task == "multiclass" and classes <= CONFUSION_CLASSES:
-            counts["confusion"].setdefault(version, [0] * classes**2)
         return counts
 
     def _scored(self, scores: Mapping[str, Mapping[str, list[int]]]) -> dict[str, Mapping[str, list[int]]]:
@@ -217,7 +214,7 @@ class _Families:
     ) -> Iterator[tuple[str, str, int]]:
         """(true class, predicted class, rows); of several, what is in no table: the predicted one, others."""
         manifest = self._service.loaded.manifest
-        if table is not None:
+        if table:
             names = [spelling(value) for value in manifest.classes]
             pairs = product(names, names)
             yield from ((*pair, rows) for pair, rows in zip(pairs, table, strict=True))

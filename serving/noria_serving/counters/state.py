@@ -125,13 +125,15 @@ class State:
         for place, amount in slice_score(row_bin, positive):
             self.vector[start + place] += amount
 
-    def add_call(self, version: str, cell: int, cells: int) -> None:
-        """Count one labelled row in a table of true by predicted class: `cell` of `cells`, row after row. A
-        server keeps that of its own version alone.
+    def keep_table(self, cells: int) -> None:
+        """Keep a table of true by predicted class, row after row, of the own version alone; one without cells
+        says that there are too many classes.
         """
-        if version not in self._tables:
-            self._tables[version] = self._grown(cells), cells
-        self.vector[self._tables[version][0] + cell] += 1
+        self._tables[self.own] = self._grown(cells), cells
+
+    def add_call(self, cell: int) -> None:
+        """Count one labelled row of the own version in its table."""
+        self.vector[self._tables[self.own][0] + cell] += 1
 
     def add_error(self, version: str, error: float, unit: float, groups: bytes = b"") -> bool:
         """Count one labelled row of a regression: prediction less label; False when no more versions fit."""

@@ -77,6 +77,8 @@ class Desk:
         self._exponent = unit_exponent(state.reference.prediction)
         names = [*map(spelling, classes)]
         self._kinds = frozenset(map(_kind, names)) if task == "multiclass" else frozenset()
+        if task == "multiclass":
+            state.keep_table(len(names) ** 2 if len(names) <= CONFUSION_CLASSES else 0)
         self._labels = positions(classes, binary=task == "binary")
         self._marks = bytes(map(mark, names))
         self._order = order(*names) if task == "binary" and len(names) == 2 else 0
@@ -233,7 +235,7 @@ class Desk:
         predicted, classes = token.groups[row], len(self._labels)
         # Of another version it is not known in which order its classes are.
         if token.version == self._version and predicted < classes <= CONFUSION_CLASSES:
-            self._state.add_call(token.version, int(label) * classes + predicted, classes**2)
+            self._state.add_call(int(label) * classes + predicted)
         return self._add_chosen(token, row, int(label), groups)
 
     def _add_chosen(self, token: Token, row: int, label: int | str, groups: bytes) -> bool:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
+from tests.unit.domain.training_world import NOW
 
+from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.classes import MACRO, Classes, macro
 from noria_operator.domain.performance import Errors, measure, unsuitable
 from noria_operator.domain.quality import Labels
+from noria_operator.domain.triggers import Champion
+from noria_operator.domain.triggers_performance import performance
 from noria_serving.contract import SCORE_BINS
 
 SHARES = np.array([[40, 5, 2, 0], [6, 25, 4, 0], [1, 2, 15, 0], [0, 0, 0, 0]], dtype=float).ravel()
@@ -72,6 +79,8 @@ def test_a_window_without_a_mistake_is_not_sure_of_it() -> None:
         ),
         ("f1", Classes(called(9, 1)), "more than 20 classes; use one of accuracy, calibration, ece"),
         ("f1", Classes(called(9, 1), (5.0,) * 9), ""),
+        ("f1", Classes(called(9, 1), (0.0,) * 9), ""),
+        ("f1", Classes(called(9, 1), None), "more than 20 classes; use one of accuracy, calibration, ece"),
         ("auc", Errors(count=1), "a regression; use one of rmse, mae"),
         ("rmse", Labels.none(), "two classes; use one of auc"),
         ("rmse", Errors(), ""),
@@ -80,3 +89,42 @@ def test_a_window_without_a_mistake_is_not_sure_of_it() -> None:
 def test_a_metric_that_such_a_model_has_not_is_refused(metric: str, joined: object, says: str) -> None:
     found = unsuitable(metric, joined)  # type: ignore[arg-type]
     assert (says in found) if says else not found
+
+
+F1 = TriggerSpec.model_validate({"name": "f1", "performance": {"metric": "f1", "min": "0.6"}})
+KNOWN = np.diag((400, 400, 400, 0)).ravel()
+
+
+def asked(entry: dict[str, Any], joined: Classes | None, hours: int) -> dict[str, Any]:
+    assert F1.performance is not None
+    now = NOW + timedelta(hours=hours)
+    return performance(F1, F1.performance, entry, champion=Champion("m-1", {}), labels=joined, now=now).entry
+
+
+@pytest.mark.parametrize("table", [None, (0.0,) * 16], ids=["of an earlier release", "of this release"])
+def test_labels_of_classes_that_are_not_known_do_not_make_them_too_many(
+    table: tuple[float, ...] | None,
+) -> None:
+    """Servers of an earlier release tell labels by class once there is one of a class that they know."""
+    opened = asked({}, None, 0)
+    entry = asked(opened, Classes(called(0, 1), table), 1)
+    assert entry == opened
+    entry = asked(entry, classes(KNOWN), 2)
+    assert (entry["decision"], entry["reason"], entry["value"]) == ("No", "NotWorse", "1.0")
+
+
+def test_many_classes_are_told_at_once_or_where_servers_do_not_tell_when_the_window_closes() -> None:
+    opened = asked({}, None, 0)
+    assert asked(opened, Classes(called(0, 0), ()), 1)["reason"] == "MetricUnsuitable"
+    assert asked(opened, Classes(called(99, 900), None), 1) == opened
+    entry = asked(opened, Classes(called(100, 900), None), 1)
+    assert (entry["decision"], entry["reason"]) == ("Error", "MetricUnsuitable")
+    assert asked(entry, None, 2) == entry
+
+
+def test_what_could_not_be_told_and_now_can_is_no_error_any_more() -> None:
+    opened = asked({}, None, 0)
+    wrong = asked(opened, Classes(called(0, 1), ()), 1)
+    assert wrong["decision"] == "Error"
+    assert asked(wrong, None, 2) == wrong, "nobody told anything"
+    assert asked(wrong, Classes(called(1, 1), (1.0,) + (0.0,) * 15), 2) == opened

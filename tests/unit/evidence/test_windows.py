@@ -236,6 +236,10 @@ def test_labels_are_what_the_version_predicts() -> None:
     found = windows.joined(total, "m-1", "accuracy")
     assert isinstance(found, Classes)
     assert (found.samples, found.right, found.table) == (1200, 800, (10,) * 9)
+    for told, table in (({"m-1": []}, ()), ({}, None)):
+        untabled = parse(body(task="multiclass", scores=scores, confusion=told))
+        assert untabled is not None
+        assert windows.joined(untabled.counts, "m-1", "f1").table == table, "servers of an earlier release"
     for task, expected in (("regression", Errors), ("binary", Labels), (None, Labels)):
         told = parse(body(task=task, scores=scores))
         assert told is not None

@@ -479,6 +479,20 @@ def test_several_classes_are_counted_by_true_and_predicted_one(loaded: Loaded) -
     assert sum(counts["scores"]["late-4"]["positives"]) == 3
 
 
+@pytest.mark.parametrize(("classes", "cells"), [("abc", 9), ("abcdefghijklmnopqrst", 400)])
+def test_labels_by_true_and_predicted_class_are_told_before_one_of_a_known_class_comes(
+    classes: str, cells: int, loaded: Loaded
+) -> None:
+    """A version without such counts would be one of too many classes."""
+    here = desk(loaded, classes=tuple(classes), task="multiclass")
+    for labels in ([], ["new"]):
+        for label in labels:
+            assert outcome(here, issue(here, np.array([0.5]), np.array([0]), NOW), label) == "matched"
+        counts = here._state.as_json(here._state.vector)
+        assert counts["confusion"] == {"late-4": [0] * cells}
+        assert bool(counts["scores"]) is bool(labels)
+
+
 @pytest.mark.parametrize("slices", [b"", bytes([1, 2])])
 @pytest.mark.parametrize(("predicted", "right"), [(0, 0), (1, 1)])
 def test_a_version_that_knows_more_classes_counts_those_of_another_by_their_names(
@@ -573,9 +587,9 @@ def test_classes_of_another_version_and_too_many_are_right_or_wrong_only(loaded:
     assert outcome(here, issue(other, np.array([0.5]), np.array([1]), NOW), "b") == "matched"
     wide = desk(loaded, classes=many, task="multiclass")
     assert outcome(wide, issue(wide, np.array([0.5]), np.array([20]), NOW), "u") == "matched"
-    for one, version in ((here, "late-3"), (wide, "late-4")):
+    for one, version, table in ((here, "late-3", [0] * 9), (wide, "late-4", [])):
         counts = one._state.as_json(one._state.vector)
-        assert counts["confusion"] == {}
+        assert counts["confusion"] == {"late-4": table}
         assert sum(counts["scores"][version]["positives"]) == 1
 
 

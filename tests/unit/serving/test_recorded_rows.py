@@ -114,6 +114,8 @@ def test_labels_of_several_classes_are_counted_alike(classes: int) -> None:
         called=reference.by_class(called[:100], names) if names else {},
     )  # fmt: skip
     recorder = Recorder(frozen, called=names)
+    recorder.state.own = VERSION
+    recorder.state.keep_table(len(names) ** 2)
     recorder.answered({}, scores, called=called if names else None)
     bins = Bins(reference.document(frozen), [], named=True)
     arrivals = Arrivals(Model(MULTICLASS, {VERSION: bins}, classes=classes))
@@ -125,7 +127,7 @@ def test_labels_of_several_classes_are_counted_alike(classes: int) -> None:
         arrivals.predicted(NOW, made)
         arrivals.labelled(NOW, made, float(label))
         if classes <= 20:
-            recorder.state.add_call(VERSION, label * classes + call, classes**2)
+            recorder.state.add_call(label * classes + call)
         recorder.state.add_score(
             VERSION, min(199, int(score * 200)), positive=label == call, groups=bytes([group]), chosen=True
         )
