@@ -104,7 +104,7 @@ def decide(
     requests = [
         one if actions.get(one.name) in _ACTS else in_turn(one, seen.gap, uid, now) for one in requests
     ]
-    mine = [in_turn(one, seen.gap, uid, now) for one in own(before, now)]
+    mine = [in_turn(one, seen.gap, uid, now) for one in own(obj, now)]
     asking = [one for one in requests if one.wanted and actions.get(one.name) not in _ACTS]
     asking = [*(one for one in mine if one.wanted), *asking]
     back = to_give_back(runs)

@@ -18,7 +18,7 @@ from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.domain.budget import Block
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import FOLLOW_UP, MANUAL, Request, kind_named, loss_since
-from noria_operator.domain.triggers_hold import reason_of
+from noria_operator.domain.triggers_hold import OF_THE_LOOP, reason_of
 from noria_operator.domain.triggers_unanswered import kept
 
 Json = dict[str, Any]
@@ -73,12 +73,14 @@ def started(
     return status
 
 
-def own(status: Json, now: datetime) -> list[Request]:
+def own(obj: Json, now: datetime) -> list[Request]:
     """What the loop itself asks for: the request that waits, the run that is to follow."""
+    status: Json = obj.get("status", {})
     found = []
     if queued := status.get("queued"):
         entry = {"name": queued["trigger"], "message": queued.get("message", "")}
-        found.append(Request(entry, queued["reason"], wanted=True, key=f"queued {queued['at']}"))
+        key, of_the_loop = f"queued {queued['at']}", not OF_THE_LOOP.isdisjoint(_waited(obj))
+        found.append(Request(entry, queued["reason"], wanted=True, key=key, own_affair=of_the_loop))
     planned = status.get("followUp")
     if planned and moment(planned["at"]) <= now:
         says = f"follows the run {planned['of']}, with data from after the alarm only"
@@ -91,7 +93,8 @@ def own(status: Json, now: datetime) -> list[Request]:
 def queued(status: Json, first: Request, requests: Sequence[Request], now: datetime) -> Json:
     """The parts of status with which one request waits for the active run to end, answered like one that
     started a run; nothing when one waits already, or the follow-up does, which needs no place. `answers`
-    names alarms of which nothing is kept, too, so that the run is followed.
+    names alarms of which nothing is kept, too, so that the run is followed, and what the loop does of itself,
+    so that the run waits for no other loop's cooldown.
     """
     if status.get("queued") or first.name == FOLLOW_UP:
         return {}
@@ -105,10 +108,12 @@ def queued(status: Json, first: Request, requests: Sequence[Request], now: datet
         answered(one, first) | ({"decision": "Wait", "message": "waits in the queue"} if one is first else {})
         for one in requests
     ]
-    alarms: Json = {
-        one.name: [] for one in requests if one.wanted and one.reason in ALARMS and one.answered_with(first)
+    named: Json = {
+        one.name: []
+        for one in requests
+        if one.wanted and one.reason in ALARMS | OF_THE_LOOP and one.answered_with(first)
     }
-    if answers := alarms | kept(status, requests, first):
+    if answers := named | kept(status, requests, first):
         waiting["answers"] = answers
     found: Json = {"queued": waiting, "triggers": entries}
     if first.reason == MANUAL:

@@ -156,6 +156,38 @@ def test_a_combination_waits_for_no_cooldown_of_another_loop_for_what_its_own_lo
     assert len(loop.jobs) == ("weekly" in of)
 
 
+FRESH = Request({"name": "fresh"}, "DataChange", wanted=True, key="sha256:1", answered_by="Any")
+COUNTED = Request({"name": "labels"}, "NewSamples", wanted=True, key="100", answered_by="Any")
+
+
+@pytest.mark.parametrize(
+    ("of", "least", "plain", "rests"),
+    [
+        (["weekly", "old"], None, [weekly(), OLD], False),
+        (["weekly", "old"], 1, [weekly(), OLD], False),
+        (["weekly", "labels"], 1, [COUNTED], True),
+        (["labels", "old"], 1, [COUNTED, FRESH], False),
+    ],
+    ids=["both", "either", "the other one", "beside it"],
+)
+def test_what_waits_in_the_queue_for_its_own_loop_waits_for_no_cooldown_of_another_one(
+    of: list[str], least: int | None, plain: list[Request], rests: bool
+) -> None:
+    """A place in the queue answers the schedule, which asks no more when the place is taken."""
+    combine = {"of": of} | ({"atLeast": least} if least else {})
+    more = [{"name": "both", "combine": combine}, {"name": "aged", "maxAge": "720h"}]
+    loop = Loop(cooldown="6h", concurrencyPolicy="Queue", triggers=[*OBSERVED, *more])
+    triggers = [TriggerSpec.model_validate(one) for one in loop.obj["spec"]["triggers"]]
+    loop.others = ["second-1"]
+    loop.step(*in_order(loop.obj, triggers, plain, {}))
+    assert loop.status["queued"]["trigger"] == "both"
+    loop.others, loop.theirs = [], theirs(result="Promoted")
+    loop.now += HOUR / 2
+    loop.settle(*in_order(loop.obj, triggers, [weekly(wanted=False)], loop.theirs))
+    assert len(loop.jobs) == (not rests)
+    assert (loop.status["blockedBy"] == "Cooldown") is rests
+
+
 @pytest.mark.parametrize(
     "more",
     [[], [{"name": "moved", "drift": {}}, {"name": "dirty", "dataQuality": {}}]],
