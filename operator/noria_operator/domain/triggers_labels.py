@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from noria_operator.api.triggers import CostMatrix, Performance, TriggerSpec
 from noria_operator.api.types import format_decimal, format_duration
@@ -17,6 +17,7 @@ from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, opened_at
 
 Json = dict[str, Any]
+_LABELLED: Final = "labelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +38,20 @@ class Estimate(Performance):
 
 
 def wording(rule: Performance) -> str:
-    """The metric, what labels cost where it goes by that, and whether it is estimated: values of another
-    wording are no better and no worse.
+    """The metric, whether labels show it or scores, and what labels cost where it goes by that: values of
+    another wording are no better and no worse.
     """
     prices = (rule.cost_matrix or CostMatrix()).model_dump().values() if rule.metric == EXPECTED_COST else ()
-    how = ("estimated",) if isinstance(rule, Estimate) else ()
-    return " ".join((rule.metric, *how, *(str(float(one)) for one in prices)))
+    how = "estimated" if isinstance(rule, Estimate) else _LABELLED
+    return " ".join((rule.metric, how, *(str(float(one)) for one in prices)))
 
 
 def same_wording(state: Json, rule: Performance) -> bool:
-    """Whether what is remembered is of this wording; an earlier release wrote the metric alone of each."""
-    return state.get("metric") in (wording(rule), rule.metric)
+    """Whether what is remembered is of this wording. Earlier releases wrote the metric alone of each, or not
+    that labels show it.
+    """
+    told = wording(rule)
+    return state.get("metric") in (told, told.replace(f" {_LABELLED}", ""), rule.metric)
 
 
 def window_start(entry: Json, rule: Performance, champion: Champion | None) -> datetime | None:

@@ -289,10 +289,11 @@ def test_edited_prices_of_mistakes_start_anew(fields: Json) -> None:
     assert ask(rule(metric="expectedCost", **fields), entry, None, hours=3).entry == entry, "1 each is 1 each"
 
 
-def test_costs_go_on_over_an_upgrade_from_a_release_that_wrote_them_without_prices() -> None:
+@pytest.mark.parametrize("wrote", ["expectedCost", "expectedCost 1.0 10.0 0.0 0.0"])
+def test_costs_go_on_over_an_upgrade_from_a_release_that_wrote_less_of_them(wrote: str) -> None:
     dear = rule(metric="expectedCost", costMatrix={"falseNegative": "10"})
     entry = windows(dear, 0.7, 0.7).entry
-    old = entry | {"state": entry["state"] | {"metric": "expectedCost"}}
+    old = entry | {"state": entry["state"] | {"metric": wrote}}
     assert ask(dear, old, None, hours=3).entry == old
     assert ask(dear, old, auc(0.7), hours=3).entry == ask(dear, entry, auc(0.7), hours=3).entry
 

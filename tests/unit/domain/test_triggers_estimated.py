@@ -104,6 +104,35 @@ def test_an_estimate_is_no_baseline_of_what_labels_show() -> None:
     assert (float(entry["best"]) > 0.9, found["best"], found["reason"]) == (True, "0.9", "WindowOpen")
 
 
+def by_labels(entry: Json, *each: Outputs, first: int = 0) -> Json:
+    """What a trigger of the same name says of such labels, an hour for each."""
+    rule = {"metric": "accuracy", "relativeDrop": "0.05"}
+    watched = TriggerSpec.model_validate({"name": "early", "performance": rule})
+    assert watched.performance is not None
+    for hours, shown in enumerate(each, first):
+        labels, now = expected_labels(shown, None), NOW + hours * HOUR
+        entry = performance(watched, watched.performance, entry, champion=FIRST, labels=labels, now=now).entry
+    return entry
+
+
+def test_what_labels_show_is_no_window_of_estimates() -> None:
+    """Estimates go on with neither the best, the streak nor the sums of labels."""
+    entry, rule = by_labels({}, SURE, SURE, UNSURE), trigger().estimated_performance
+    assert rule is not None
+    assert (entry["streak"], float(entry["best"]) > 0.9) == (1, True)
+    found = estimated(trigger(), rule, entry, champion=FIRST, scores=UNSURE, labels=None, now=NOW + 3 * HOUR)
+    told = found.entry
+    assert (told["streak"], told["best"], told["reason"]) == (0, "0.9", "WindowOpen")
+    assert {"held", "lost"}.isdisjoint(told["state"])
+
+
+def test_labels_go_on_over_an_upgrade_from_a_release_that_wrote_the_metric_alone() -> None:
+    entry = by_labels({}, SURE, SURE)
+    old = entry | {"state": entry["state"] | {"metric": "accuracy"}}
+    now, then = (by_labels(each, UNSURE, first=2) for each in (entry, old))
+    assert now == then and now["streak"] == 1
+
+
 def test_estimates_go_on_over_an_upgrade_from_a_release_that_wrote_them_as_labels() -> None:
     entry, rule = windows(trigger(), SURE).entry, trigger().estimated_performance
     assert rule is not None
