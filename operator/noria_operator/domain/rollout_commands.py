@@ -19,6 +19,7 @@ from noria_operator.domain.rollout_retreat import abort, rejecting, without_cand
 from noria_operator.domain.rollout_scene import Outcome, Scene, happened, named, released
 from noria_operator.domain.rollout_state import Revision, State, Undo
 from noria_operator.domain.rollout_steps import at_endless_pause, upheld
+from noria_operator.domain.rollout_target import present
 from noria_operator.domain.rollout_words import Cause, Happened
 
 
@@ -153,15 +154,18 @@ def _undo(scene: Scene, state: State) -> Outcome:
     aborted = state.is_new("abort", scene.observed.commands)
     name = id_.partition("@")[0] if "@" in id_ else None
     target = next((one for one in _good(scene, state) if name in (None, one.version, one.name)), None)
-    left = scene.target.wanted or scene.target.unmet
-    if target is None or left is None:
+    asked = scene.target.wanted or scene.target.unmet
+    if target is None or asked is None:
         return _refuse(scene, state, f"{why}: {_no_way_back(scene, state, name)}")
+    # The champion may serve in another configuration than the spec has by now.
+    left, champion = present(scene.observed.versions, asked), state.stable.version if state.stable else ""
+    asked = left if left.version == champion else scene.target.wanted
     trial = [one.target for one in state.challengers]
     if target in trial:
         return _refuse(scene, state, f"{why}: {target.version} is on its way already")
     leaving, arms = (share.target for share in state.leaving), scene.target.arms or ()
     arms = scene.target.waiting if trial or aborted else arms
-    for one in dict.fromkeys((scene.target.wanted, *trial, *arms, state.stable, *leaving)):
+    for one in dict.fromkeys((*trial, *arms, state.stable, *leaving, asked)):
         if one is not None and one != target:
             state = rejecting(scene, state, one, f"undone by {why}", by_hand=True)
     state = without_candidate(scene, replace(state, others=()))

@@ -141,8 +141,8 @@ class _Arms:
         """The versions that may be served: before there is a champion, no arm; nor by an undo, but for that
         which it asks for.
         """
-        arms = {one.target for one in self.left} - {state.undo.target if state.undo else None}
-        return tuple(one for one in versions if one.target not in arms)
+        arms = {one.target.version for one in self.left} - {state.undo.target.version if state.undo else ""}
+        return tuple(one for one in versions if one.target.version not in arms)
 
 
 def _may_be_tried(state: State, target: Revision) -> bool:
@@ -193,8 +193,12 @@ def _holds(policy: Policy, undo: Undo, versions: tuple[Version, ...]) -> bool:
         return False
     if not undo.left.revision:
         return policy.pinned is not None
-    now = (version.target for version in versions if version.target.version == undo.left.version)
-    return next(now, undo.left) == undo.left
+    return present(versions, undo.left) == undo.left
+
+
+def present(versions: tuple[Version, ...], one: Revision) -> Revision:
+    """The version of `one` in the configuration that the spec asks for now; as it is where it is gone."""
+    return next((version.target for version in versions if version.target.version == one.version), one)
 
 
 def _undone(policy: Policy, undo: Undo, state: State, versions: tuple[Version, ...]) -> Target:
@@ -208,7 +212,8 @@ def _undone(policy: Policy, undo: Undo, state: State, versions: tuple[Version, .
     why = f"an undo asks for {undo.target.version}, which is {phase}; annotate noria.dev/retry to end it"
     # Where what was left serves on, because its successor failed on the way, nobody has what they asked for.
     failed = may and any(one.of(undo.target) and not one.by_hand for one in state.rejected)
-    asked = undo.target if failed and undo.left == state.stable else undo.left
+    stays = state.stable is not None and undo.left.version == state.stable.version
+    asked = undo.target if failed and stays else undo.left
     wanted = newer[0].target if newer else asked
     return Target(_first_good(state, newer) or back, wanted, "" if may else why)
 

@@ -827,17 +827,19 @@ def test_arms_that_are_paused_before_they_begin_begin_together_when_that_is_over
 @pytest.mark.parametrize("kept", [timedelta(), timedelta(hours=1)], ids=["gone", "warm"])
 @pytest.mark.parametrize("there", [0, 2], ids=["no arm", "some arms"])
 @pytest.mark.parametrize("numbers", [(2, 3, 4), (6, 7, 8), (1, 6, 7)], ids=["older", "newer", "one of them"])
+@pytest.mark.parametrize("config", ["aaaaaa", "bbbbbb"])
 def test_an_undo_waits_for_no_experiment_that_waits_for_arms(
-    numbers: tuple[int, ...], there: int, kept: timedelta
+    config: str, numbers: tuple[int, ...], there: int, kept: timedelta
 ) -> None:
+    """Whatever configuration the spec asks for by now."""
     world = serving(1, replace(ASKED, experiment=None, keep_previous=kept))
     world.approve(5)
     world.settle()
     world.run(20, requests=2000)
     world.settle()
     world.edit(experiment=replace(TRIAL, arms=tuple(Arm(f"m-{number}", 10) for number in numbers)))
-    for number in numbers[:there]:
-        world.approve(number)
+    for number in (1, 5, *numbers[:there]):
+        world.approve(number, config=config)
     world.settle()
     assert world.state.stable == revision(5)
     world.commands["undo"] = "1"
@@ -845,30 +847,53 @@ def test_an_undo_waits_for_no_experiment_that_waits_for_arms(
     world.settle()
     assert (world.state.stable, weights(world)["m-1"]) == (revision(1), 100)
     for number in numbers:
-        world.approve(number)
+        world.approve(number, config=config)
     world.settle()
     left = [f"m-{number}" for number in numbers if number > 1]
     assert versions(world) == left, "they meet the one that serves now"
 
 
+@pytest.mark.parametrize("config", ["aaaaaa", "bbbbbb"])
 @pytest.mark.parametrize("there", [1, 3])
-def test_an_abort_beside_an_undo_of_the_champion_ends_the_experiment_that_waits(there: int) -> None:
+def test_an_abort_beside_an_undo_of_the_champion_ends_the_experiment_that_waits(
+    there: int, config: str
+) -> None:
     world = serving(1, replace(ASKED, experiment=None))
     world.approve(5)
     world.settle()
     world.run(20, requests=2000)
     arms = (1, 6, 7, 8)
     world.edit(experiment=replace(TRIAL, arms=tuple(Arm(f"m-{number}", 10) for number in arms)))
-    for number in arms[:there]:
-        world.approve(number)
+    for number in (1, 5, *arms[:there]):
+        world.approve(number, config=config)
     world.settle()
     assert (world.state.stable, world.state.challengers) == (revision(5), ())
     world.commands |= {"abort": "1", "undo": "2"}
     world.settle()
     for number in arms:
-        world.approve(number)
+        world.approve(number, config=config)
     world.settle()
     assert (world.state.stable, weights(world)) == (revision(1), {"m-1": 100})
+
+
+@pytest.mark.parametrize("command", ["m-1@1", "1"], ids=["further back", "to the champion"])
+def test_an_undo_of_an_experiment_begins_with_no_other_configuration_of_the_champion(command: str) -> None:
+    world = serving(1, replace(ASKED, experiment=None))
+    world.approve(5)
+    world.settle()
+    world.run(20, requests=2000)
+    world.edit(experiment=replace(TRIAL, arms=(Arm("m-6", 10), Arm("m-7", 10))))
+    for number in (1, 5, 6, 7):
+        world.approve(number, config="bbbbbb")
+    world.settle()
+    assert versions(world) == ["m-6", "m-7"]
+    world.commands["undo"] = command
+    world.settle()
+    back = revision(1 if "@" in command else 5)
+    assert (world.state.stable, weights(world)) == (back, {back.version: 100})
+    world.commands["retry"] = "1"
+    world.settle()
+    assert Happened.RETRIED in world.events
 
 
 def test_an_undo_ends_all_arms_and_the_champion_serves() -> None:

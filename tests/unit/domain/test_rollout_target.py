@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
-from tests.unit.domain.rollout_world import START, revision
+from tests.unit.domain.rollout_world import START, revision, serving
 
 from noria_operator.domain.rollout_observed import Version
 from noria_operator.domain.rollout_policy import Policy
@@ -102,3 +103,40 @@ def test_an_undo_holds_until_the_spec_asks_for_something_else(
     stands = replace(state(V2, rejected), undo=undo)
     target = choose(Policy(pinned=pinned), stands, versions(**known))
     assert (target.revision, target.wanted) == answer
+
+
+def test_an_undo_from_a_champion_that_is_approved_no_more_is_carried_out_in_whatever_configuration() -> None:
+    world = serving(1)
+    world.approve(3)
+    world.settle()
+    world.commands["promote-full"] = "1"
+    world.settle()
+    assert world.state.stable == V3
+    world.approve(3, "Rejected", "bbbbbb")
+    world.approve(1, config="bbbbbb")
+    world.settle()
+    world.commands["undo"] = "1"
+    world.settle()
+    assert world.state.stable == V1
+
+
+def test_a_retry_goes_back_again_where_pods_were_late_in_whatever_configuration() -> None:
+    world = serving(1, Policy(replicas=2, keep_previous=timedelta()))
+    world.approve(3)
+    world.settle()
+    world.approve(1, config="bbbbbb")
+    world.approve(3, "Rejected", "bbbbbb")
+    world.settle()
+    assert (world.state.stable, [*world.pods]) == (V3, [V3.name])
+    world.commands["undo"] = "1"
+    world.reconcile()
+    world.routers_follow()
+    world.reconcile()
+    world.pass_time(timedelta(minutes=11))
+    made = world.reconcile()
+    assert (world.state.candidate, made.wanted) == (None, V1)
+    assert made.message.startswith("m-3 serves; m-1 was rejected: not ready within progressDeadline")
+    world.routers_follow()
+    world.commands["retry"] = "1"
+    world.settle()
+    assert world.state.stable == V1
