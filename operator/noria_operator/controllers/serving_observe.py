@@ -14,8 +14,9 @@ from typing import Any
 from noria_operator.api import names
 from noria_operator.api.modeldeployment import ModelDeployment
 from noria_operator.api.modelversion import ModelVersion
-from noria_operator.api.parsing import InvalidSpec, read_over
+from noria_operator.api.parsing import InvalidSpec, parse_as, read_over
 from noria_operator.api.routers import CAPABILITIES, ROUTER
+from noria_operator.api.server import Server
 from noria_operator.controllers import access, serving_counts, serving_pods, serving_queries, serving_routers
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Counters, Routing, Standing
@@ -85,15 +86,18 @@ async def gather(ctx: Context, obj: Json) -> View:
     begun = as_told(policy, first, ctx.clock.now()) if first else None
     state = begun.state if begun else state
     commands = _commands(obj)
-    versions, unread = _versions(ctx, deployment, state, commands)
-    unread = [newer, *unread] if newer else unread
+    versions, beyond = _versions(ctx, deployment, state, commands)
+    unread = [newer] if newer else []
+    unread += [f"ModelVersion {name}: {text}" for name, text in beyond.items()]
     policy = replace(
         policy,
         counted=policy.counted and _counts_champion(ctx, obj, deployment, state),
         unread=_UNREAD.format("; ".join(unread)) if unread else "",
     )
+    server = _server(obj) if newer else deployment.spec.server
     known = tuple(
-        version_of(deployment.metadata.name, each, deployment.spec.server) for each in versions.values()
+        version_of(deployment.metadata.name, each, None if name in beyond else server)
+        for name, each in versions.items()
     )
     routing = ROUTINGS[deployment.spec.router.type]
     hurry = any(state.is_new(one, commands) for one in ("abort", "undo"))
@@ -142,6 +146,15 @@ def _read(obj: Json) -> tuple[ModelDeployment, str]:
         if not (stops or _is_ending(state)):
             raise
         return deployment, error.message
+
+
+def _server(obj: Json) -> Server | None:
+    """The settings that make a revision, where all of them can be read."""
+    spec = {name: one for name, one in obj["spec"].items() if name in ("model", "server")}
+    try:
+        return parse_as(ModelDeployment, {"metadata": obj["metadata"], "spec": spec}).spec.server
+    except InvalidSpec:
+        return None
 
 
 def _is_ending(state: State) -> bool:
@@ -215,10 +228,10 @@ def _other_inputs(ctx: Context, deployment: ModelDeployment, state: State) -> st
 
 def _versions(
     ctx: Context, deployment: ModelDeployment, state: State, commands: Mapping[str, str]
-) -> tuple[dict[str, ModelVersion], list[str]]:
+) -> tuple[dict[str, ModelVersion], dict[str, str]]:
     """The versions that may matter: what is named anywhere, what an undo may go back to, and what is approved
-    and not older than the champion. Fields of a later release are read over, and told, of those alone that
-    have a place, or had one that a person goes back to.
+    and not older than the champion. Fields of a later release are read over, and told by version, of those
+    alone that have a place, or had one that a person goes back to.
     """
     placed = {one.version for one in _targets(state)}
     placed |= {state.undo.target.version} if state.undo else set()
@@ -230,7 +243,7 @@ def _versions(
     named |= {state.undo.left.version} if state.undo else set()
     floor = names.version_number(state.stable.version) if state.stable else 0
     found: dict[str, ModelVersion] = {}
-    unread: list[str] = []
+    unread: dict[str, str] = {}
     same = {"spec.model": deployment.spec.model}
     for raw in ctx.store.list(MODELVERSION, deployment.metadata.namespace, fields=same):
         spec, name = raw.get("spec", {}), raw["metadata"]["name"]
@@ -245,7 +258,7 @@ def _versions(
         if beyond and name not in placed:
             continue
         found[name] = version
-        unread += [f"ModelVersion {name}: {beyond}"] if beyond else []
+        unread |= {name: beyond} if beyond else {}
     return found, unread
 
 

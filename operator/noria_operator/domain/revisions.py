@@ -17,7 +17,7 @@ from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.names import command_annotation, revision_name
 from noria_operator.api.server import Server
 from noria_operator.domain.rollout_observed import Version
-from noria_operator.domain.rollout_state import Revision
+from noria_operator.domain.rollout_state import ANY, Revision
 
 Json = dict[str, Any]
 
@@ -43,11 +43,13 @@ def revision_of(deployment: str, version: ModelVersion, server: Server) -> Revis
     return Revision(version.metadata.name, digest, name)
 
 
-def version_of(deployment: str, version: ModelVersion, server: Server) -> Version:
-    """A ModelVersion as the planner sees it."""
-    phase = version.status.phase
+def version_of(deployment: str, version: ModelVersion, server: Server | None) -> Version:
+    """A ModelVersion as the planner sees it; without `server`, where not all was read that its revision
+    depends on.
+    """
+    phase, unknown = version.status.phase, Revision(version.metadata.name, ANY, "")
     return Version(
-        target=revision_of(deployment, version, server),
+        target=revision_of(deployment, version, server) if server else unknown,
         number=version.spec.version,
         phase=phase.value if phase else "Pending",
         message=version.status.message or "",

@@ -128,7 +128,7 @@ def _release(scene: Scene, state: State, why: str) -> Outcome:
 def _retry(scene: Scene, state: State) -> Outcome:
     """Try again what is wanted; of an experiment all arms, unless something else was rejected after it."""
     wanted = scene.target.wanted
-    undone = state.undo is not None and wanted == state.undo.left
+    undone = state.undo is not None and wanted is not None and wanted.may_be(state.undo.left)
     again = [wanted] if wanted and (undone or state.is_rejected(wanted)) else []
     if not again or wanted in scene.target.refused:
         again = [*dict.fromkeys((*again, *scene.target.refused))]
@@ -166,7 +166,7 @@ def _undo(scene: Scene, state: State) -> Outcome:
     leaving, arms = (share.target for share in state.leaving), scene.target.arms or ()
     arms = scene.target.waiting if trial or aborted else arms
     for one in dict.fromkeys((*trial, *arms, state.stable, *leaving, asked)):
-        if one is not None and one != target:
+        if one is not None and not one.may_be(target):
             state = rejecting(scene, state, one, f"undone by {why}", by_hand=True)
     state = without_candidate(scene, replace(state, others=()))
     state = replace(state, undo=Undo(target, left) if target != left else state.undo)

@@ -18,7 +18,9 @@ from noria_operator.domain.windows import Marks
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A ModelVersion as a rollout sees it: `target` is the revision it would have under the present spec."""
+    """A ModelVersion as a rollout sees it: `target` is the revision it would have under the present spec, or
+    the version in `ANY` configuration where not all of that could be read.
+    """
 
     target: Revision
     number: int

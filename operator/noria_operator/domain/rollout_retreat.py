@@ -72,8 +72,8 @@ def _unborn(scene: Scene, state: State) -> tuple[Revision, ...]:
         return new if scene.policy.compares else ()
     asked = target.wanted or target.unmet
     wanted = (asked,) if asked else ()
-    again = tuple(one for one in wanted if any(past.retry_at and past.of(one) for past in state.rejected))
-    return again if state.leaving else (*new, *again)
+    again = tuple(one for one in wanted if any(past.retry_at and past.within(one) for past in state.rejected))
+    return again if state.leaving else tuple(dict.fromkeys((*new, *again)))
 
 
 def _untried(state: State, unborn: Sequence[Revision]) -> str:
@@ -87,7 +87,7 @@ def _untried(state: State, unborn: Sequence[Revision]) -> str:
 def rejecting(scene: Scene, state: State, loser: Revision, reason: str, *, by_hand: bool = False) -> State:
     """The state that remembers the revision as one to be left alone; `by_hand`: until a person says retry."""
     state = decided(scene, state, loser, promoted=False)
-    others = tuple(one for one in state.rejected if not one.of(loser))
+    others = tuple(one for one in state.rejected if not one.within(loser))
     tried = sum(one.retries for one in state.rejected if one not in others)
     rejected = Rejected(loser.version, loser.revision, reason, scene.now, tried, by_hand=by_hand)
     return replace(state, rejected=_remembered(scene, (*others, rejected)))

@@ -191,7 +191,7 @@ def named(target: Revision | None) -> str:
 
 def apart(target: Revision, champion: Revision | None) -> str:
     """The version; where that alone would be the champion, which configuration of it is meant."""
-    if champion is None or champion == target or champion.version != target.version:
+    if champion is None or target.may_be(champion) or champion.version != target.version:
         return target.version
     return f"{target.version} in another configuration ({target.name})"
 

@@ -26,6 +26,8 @@ DECISIONS = 10
 """Entries of `status.decisions`."""
 CHAMPIONS = 10
 """Entries of `status.champions`: as many as a Deployment keeps of its revisions."""
+ANY = "*"
+"""In place of a revision's hash: whichever it is, as not all that it depends on could be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,11 @@ class Revision:
     version: str
     revision: str
     name: str
+
+    def may_be(self, other: Revision) -> bool:
+        """Whether it is that one, as far as their configurations could be read."""
+        known = ANY not in (self.revision, other.revision)
+        return self == other if known else self.version == other.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +155,8 @@ class Step:
 class Rejected:
     """A revision that failed and is left alone until somebody says retry, or until `retry_at`.
 
-    `revision` is empty where it is the version, which did not exist yet, whatever its configuration.
+    `revision` is empty where it is the version, which did not exist yet, whatever its configuration, and
+    `ANY` where that could not be read.
     `retries` is how often it was tried again by itself; `by_hand` whether a person rejected it; `retrying`
     whether it is being tried again, and does not count as rejected meanwhile; `lost` whether an experiment
     that it was part of ended with another.
@@ -166,7 +174,11 @@ class Rejected:
 
     def of(self, target: Revision) -> bool:
         """Whether it is this revision that was rejected."""
-        return self.version == target.version and self.revision in ("", target.revision)
+        return self.version == target.version and self.revision in ("", ANY, target.revision)
+
+    def within(self, target: Revision) -> bool:
+        """Whether a rejection of `target` says this, too."""
+        return self.of(target) or (target.revision == ANY and self.version == target.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +197,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """What a person went back to: `target` serves instead of `left` while the spec asks for `left`."""
+    """What a person went back to: `target` serves instead of `left` while the spec asks for `left`, which
+    may be a version in `ANY` configuration.
+    """
 
     target: Revision
     left: Revision

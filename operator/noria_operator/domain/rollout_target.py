@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from noria_operator.api.names import version_number
 from noria_operator.domain.rollout_observed import Version
 from noria_operator.domain.rollout_policy import Experiment, Policy
-from noria_operator.domain.rollout_state import KEPT_ANYWAY, REMEMBERED, Revision, State, Undo
+from noria_operator.domain.rollout_state import ANY, KEPT_ANYWAY, REMEMBERED, Revision, State, Undo
 
 APPROVED = "Approved"
 
@@ -65,7 +65,9 @@ def _as_it_is(state: State, target: Target, versions: tuple[Version, ...]) -> Ta
         return target
     approved = {one.target.version for one in versions if one.phase == APPROVED}
     trial = tuple(one.target for one in state.challengers if one.target.version in approved)
-    waiting, unmet = target.newcomers(state.stable), target.wanted or target.unmet
+    places = (*trial, *((state.stable,) if state.stable else ()))
+    new, unmet = target.newcomers(state.stable), target.wanted or target.unmet
+    waiting = tuple(one for one in new if not any(one.may_be(place) for place in places))
     return replace(target, revision=state.stable, wanted=None, arms=trial, waiting=waiting, unmet=unmet)
 
 
@@ -193,7 +195,7 @@ def _holds(policy: Policy, undo: Undo, versions: tuple[Version, ...]) -> bool:
         return False
     if not undo.left.revision:
         return policy.pinned is not None
-    return present(versions, undo.left) == undo.left
+    return present(versions, undo.left).may_be(undo.left)
 
 
 def present(versions: tuple[Version, ...], one: Revision) -> Revision:
@@ -213,7 +215,8 @@ def _undone(policy: Policy, undo: Undo, state: State, versions: tuple[Version, .
     # Where what was left serves on, because its successor failed on the way, nobody has what they asked for.
     failed = may and any(one.of(undo.target) and not one.by_hand for one in state.rejected)
     stays = state.stable is not None and undo.left.version == state.stable.version
-    asked = undo.target if failed and stays else undo.left
+    left = present(versions, undo.left) if undo.left.revision == ANY else undo.left
+    asked = undo.target if failed and stays else left
     wanted = newer[0].target if newer else asked
     return Target(_first_good(state, newer) or back, wanted, "" if may else why)
 

@@ -84,6 +84,17 @@ async def canary(folder: Path) -> tuple[ServingApi, Routers]:
     return fork(*BEGUN["canary"])
 
 
+async def promoted(folder: Path) -> tuple[ServingApi, Routers]:
+    """Version 2 has all of it, and the pods of version 1 are gone."""
+    api, routers = await canary(folder)
+    say(api, "promote-full", "1")
+    await settle(api, routers, folder)
+    api.clock.time += minutes(2)
+    await settle(api, routers, folder)
+    assert (stable(api), len(servers(api))) == ("flights-2", 1)
+    return api, routers
+
+
 def stable(api: ServingApi) -> str:
     return str(api.status.get("stable", {}).get("version", ""))
 
@@ -1001,9 +1012,10 @@ async def test_a_champion_of_a_spec_that_is_not_read_whole_serves_on(tmp_path: P
     assert (condition(api, "UpToDate")[0], condition(api, "Stalled")[0]) == ("False", "False")
 
 
+@pytest.mark.parametrize("more", [{}, {"server": {"newField": 1}}], ids=["elsewhere", "server"])
 @pytest.mark.parametrize("retried", [False, True])
 async def test_an_abort_of_what_has_yet_to_begin_holds_when_the_spec_is_read_whole_again(
-    tmp_path: Path, retried: bool
+    tmp_path: Path, retried: bool, more: Json
 ) -> None:
     """Also of what would be tried again by itself."""
     api, routers = await serving(tmp_path)
@@ -1017,7 +1029,7 @@ async def test_an_abort_of_what_has_yet_to_begin_holds_when_the_spec_is_read_who
             await settle(api, routers, tmp_path)
             if "candidate" not in api.status:
                 break
-    edit(api, **UNKNOWN)
+    edit(api, **UNKNOWN, **more)
     approve(api, 2)
     await settle(api, routers, tmp_path)
     say(api, "abort", "1")
@@ -1025,9 +1037,13 @@ async def test_an_abort_of_what_has_yet_to_begin_holds_when_the_spec_is_read_who
     found = as_sent(api.deployment)
     del found["spec"]["newField"]
     api.put(MODELDEPLOYMENT, found)
+    edit(api, server={})
     api.clock.time += minutes(10)
     await settle(api, routers, tmp_path)
     assert (weights(api), api.status["phase"]) == ({"flights-1": 100}, "RolledBack")
+    assert {one["version"]: one["revision"] == "*" for one in api.status["rejected"]} == {
+        "flights-2": bool(more)
+    }
 
 
 async def test_nothing_is_made_of_a_new_deployment_that_is_not_read_whole(tmp_path: Path) -> None:
@@ -1042,12 +1058,7 @@ async def test_a_person_goes_back_from_a_champion_whose_spec_is_not_read_whole(
     tmp_path: Path, part: str
 ) -> None:
     """Also to a version whose pods are gone: they are made as they were."""
-    api, routers = await canary(tmp_path)
-    say(api, "promote-full", "1")
-    await settle(api, routers, tmp_path)
-    api.clock.time += minutes(2)
-    await settle(api, routers, tmp_path)
-    assert (stable(api), len(servers(api))) == ("flights-2", 1)
+    api, routers = await promoted(tmp_path)
     if part == "version":
         found = as_sent(api.objects[Key(MODELVERSION, NAMESPACE, "flights-1")])
         api.put(MODELVERSION, {**found, "spec": {**found["spec"], **UNKNOWN}})
@@ -1057,6 +1068,23 @@ async def test_a_person_goes_back_from_a_champion_whose_spec_is_not_read_whole(
     with pytest.raises(Terminal) if part == "unreadable" else contextlib.nullcontext():
         await settle(api, routers, tmp_path, passes=24)
     assert (stable(api), weights(api)) == ("flights-1", {"flights-1": 100})
+
+
+@pytest.mark.parametrize("spec", [{"server": {"newField": 1}}, UNREADABLE[1]], ids=["newer", "wrong"])
+async def test_an_undo_that_is_on_its_way_goes_on_when_the_spec_is_read_whole_again(
+    tmp_path: Path, spec: Json
+) -> None:
+    """Where `server` could not be read, whatever it says then."""
+    api, routers = await promoted(tmp_path)
+    edit(api, **spec)
+    say(api, "undo", "1")
+    for _ in range(2):
+        await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert api.status["candidate"]["version"] == "flights-1"
+    edit(api, server={"terminationSeconds": 20})
+    await settle(api, routers, tmp_path, passes=24)
+    told = (stable(api), weights(api), api.status["phase"])
+    assert told == ("flights-1", {"flights-1": 100}, "RolledBack")
 
 
 @pytest.mark.parametrize("command", ["promote", "resume", "retry"])

@@ -28,7 +28,7 @@ from noria_operator.domain.rollout_first import as_told
 from noria_operator.domain.rollout_observed import InForce, Observed, Seen, Version
 from noria_operator.domain.rollout_plan import Child, Plan
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import Revision, Share, State
+from noria_operator.domain.rollout_state import ANY, Revision, Share, State
 from noria_operator.domain.rollout_telling import put_off
 from noria_operator.domain.rollout_traffic import DRAIN, OUTGOING, left, need, sharing
 from noria_operator.domain.rollout_wire import state_of, status_fields
@@ -36,6 +36,8 @@ from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.verdict import Counts
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+SERVER_UNREAD = "spec.server.newer"
+"""Why a spec is not read whole, where nobody knows by it in which configuration a version would be."""
 CANARY = (PolicyStep(10, min_requests=100), PolicyStep(50, timedelta(minutes=1)))
 
 
@@ -176,7 +178,7 @@ class World:
 
     def observed(self) -> Observed:
         return Observed(
-            versions=tuple(self.versions.values()),
+            versions=self.seen(),
             ready=dict(self.ready),
             in_force=tuple(
                 InForce(told, dict(one)) for told, one in zip(self.told, self.routers, strict=False)
@@ -200,6 +202,13 @@ class World:
             ),
             obstacle=self.obstacle,
         )
+
+    def seen(self) -> tuple[Version, ...]:
+        """The versions; of a spec whose `server` is not read whole in a configuration that nobody knows."""
+        found = self.versions.values()
+        if self.policy.unread != SERVER_UNREAD:
+            return tuple(found)
+        return tuple(replace(one, target=Revision(one.target.version, ANY, "")) for one in found)
 
     def names(self) -> list[str]:
         """Names of the challengers, or an empty one."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from tests.unit.domain.rollout_world import World, once, report, revision, seconds, serving
+from tests.unit.domain.rollout_world import SERVER_UNREAD, World, once, report, revision, seconds, serving
 
 from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.domain.analysis import Counted, Stretch
@@ -707,6 +707,20 @@ def test_who_ends_all_arms_ends_those_too_that_were_waited_for(command: str, the
     world.commands["retry"] = "1"
     world.settle()
     assert versions(world) == ["m-2", "m-3", "m-4"]
+
+
+@pytest.mark.parametrize("command", ["abort", "undo"])
+def test_arms_on_trial_are_ended_once_though_the_spec_is_not_read_whole(command: str) -> None:
+    world = trial(replace(ASKED, experiment=replace(TRIAL, arms=ARMS[:2])))
+    world.edit(experiment=TRIAL, unread=SERVER_UNREAD)
+    world.settle()
+    world.commands[command] = "1"
+    world.settle()
+    assert sorted(one.version for one in world.state.rejected) == ["m-2", "m-3", "m-4"]
+    world.edit(unread="")
+    world.approve(4, config="bbbbbb")
+    made = world.settle()
+    assert (world.state.challengers, world.state.stable) == ((), revision(1)), made.message
 
 
 @pytest.mark.parametrize("there", [0, 1, 2])

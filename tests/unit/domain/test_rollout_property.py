@@ -11,7 +11,7 @@ from datetime import timedelta
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.unit.domain.rollout_world import World, seconds, serving
+from tests.unit.domain.rollout_world import SERVER_UNREAD, World, seconds, serving
 
 from noria_operator.domain.disagreement import DisagreementPolicy, Paired, Pairs
 from noria_operator.domain.rollout_commands import COMMANDS
@@ -115,7 +115,7 @@ class Rollouts(RuleBasedStateMachine):
             if one.target not in back and state.step and not state.step.released:
                 assert state.weight(one.target.name) <= before.weight(one.target.name)
 
-    @rule(unread=st.sampled_from(["", "spec.newer"]))
+    @rule(unread=st.sampled_from(["", "spec.newer", SERVER_UNREAD]))
     def another_release_leads(self, unread: str) -> None:
         """One that cannot read the spec whole, or one that can."""
         self.world.edit(unread=unread)
@@ -191,7 +191,7 @@ class Rollouts(RuleBasedStateMachine):
             assert all(state.lost(one) or state.is_rejected(one) for one in weighted if one != state.stable)
             return
         assert not state.is_rejected(state.undo.target)
-        target = choose(self.world.policy, state, tuple(self.world.versions.values()))
+        target = choose(self.world.policy, state, self.world.seen())
         assert target.revision == state.undo.target
         assert {one.target for one in state.traffic if one.weight} <= {state.stable, state.undo.target}
 

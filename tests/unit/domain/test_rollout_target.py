@@ -6,12 +6,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from tests.unit.domain.rollout_world import START, revision, serving
+from tests.unit.domain.rollout_world import CANARY, SERVER_UNREAD, START, revision, serving
 
 from noria_operator.domain.rollout_observed import Version
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Rejected, Revision, State, Undo
 from noria_operator.domain.rollout_target import choose
+from noria_operator.domain.rollout_words import Phase
 
 V1, V2, V3, V10 = (revision(number) for number in (1, 2, 3, 10))
 
@@ -140,3 +141,69 @@ def test_a_retry_goes_back_again_where_pods_were_late_in_whatever_configuration(
     world.commands["retry"] = "1"
     world.settle()
     assert world.state.stable == V1
+
+
+def test_an_undo_of_a_configuration_that_could_not_be_read_holds_whichever_it_was() -> None:
+    world = serving(1, Policy(replicas=2, keep_previous=timedelta()))
+    world.approve(3)
+    world.settle()
+    world.edit(unread=SERVER_UNREAD)
+    world.commands["undo"] = "1"
+    world.reconcile()
+    world.edit(unread="")
+    for number in (1, 3):
+        world.approve(number, config="bbbbbb")
+    world.settle()
+    made = world.settle()
+    assert (world.state.stable, made.phase, made.wanted) == (V1, Phase.ROLLED_BACK, OLD)
+    assert made.message.startswith("m-1 serves; m-3 was rejected: undone by noria.dev/undo 1")
+    world.commands["retry"] = "1"
+    world.settle()
+    assert (world.state.stable, world.state.undo) == (OLD, None)
+
+
+def test_an_undo_by_a_spec_that_is_not_read_whole_goes_back_to_the_same_version_as_it_was() -> None:
+    world = serving(1, Policy(replicas=2))
+    world.approve(1, config="bbbbbb")
+    world.settle()
+    assert world.state.stable == BACK
+    world.edit(unread=SERVER_UNREAD)
+    world.commands["undo"] = "1"
+    world.settle()
+    world.edit(unread="")
+    world.settle()
+    assert (world.state.stable, world.state.candidate) == (V1, None)
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_an_abort_by_a_spec_that_is_not_read_whole_holds_in_whatever_configuration(retried: bool) -> None:
+    """Of what waits to begin, and of what would be tried again by itself."""
+    world = serving(1, Policy(replicas=2, steps=CANARY, retry_limit=1))
+    if retried:
+        world.approve(2)
+        world.settle()
+        world.pass_time(timedelta(minutes=11))
+        world.run(1, errors={revision(2).name: 50})
+        assert world.state.rejected[0].retry_at is not None
+    world.edit(unread=SERVER_UNREAD)
+    world.approve(2)
+    world.settle()
+    world.commands["abort"] = "1"
+    world.settle()
+    assert world.state.history[-1].message.startswith("m-2 will not be tried")
+    world.edit(unread="")
+    world.pass_time(timedelta(hours=1))
+    made = world.settle()
+    assert (world.state.candidate, made.phase) == (None, Phase.ROLLED_BACK)
+    assert world.state.rejected[0].retry_at is None
+    world.commands["retry"] = "1"
+    world.settle()
+    assert world.state.candidate is not None
+
+
+def test_an_abort_by_a_spec_that_is_not_read_whole_has_nothing_to_say_of_the_champion() -> None:
+    world = serving(1)
+    world.edit(unread=SERVER_UNREAD)
+    world.commands["abort"] = "1"
+    world.settle()
+    assert world.state.rejected == ()
