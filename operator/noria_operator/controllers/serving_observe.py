@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from noria_operator.api import names
-from noria_operator.api.modeldeployment import ModelDeployment
+from noria_operator.api.modeldeployment import ModelDeployment, ModelDeploymentSpec
 from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.parsing import InvalidSpec, parse_as, read_over
 from noria_operator.api.routers import CAPABILITIES, ROUTER
@@ -80,8 +80,8 @@ class View:
 
 async def gather(ctx: Context, obj: Json) -> View:
     """Read cache, routers and, for claims of one node, the nodes. Raises InvalidSpec."""
-    deployment, newer = _read(obj)
-    policy, state = policy_of(deployment.spec), state_of(deployment.status)
+    deployment, newer, least = _read(obj)
+    policy, state = replace(policy_of(deployment.spec), least=least), state_of(deployment.status)
     first = _first(ctx, obj)
     begun = as_told(policy, first, ctx.clock.now()) if first else None
     state = begun.state if begun else state
@@ -133,26 +133,33 @@ async def gather(ctx: Context, obj: Json) -> View:
     return View(obj, deployment, policy, state, versions, observed, routing, standing, let_in, notes)
 
 
-def _read(obj: Json) -> tuple[ModelDeployment, str]:
-    """The object as far as it can be read, and what of it cannot be. Raises InvalidSpec: where its spec is
-    wrong, it is read for what a person stops, and until that is done.
+def _read(obj: Json) -> tuple[ModelDeployment, str, bool]:
+    """The object as far as it can be read, what of it cannot be, and whether it is no more than the `_least`
+    of it. Raises InvalidSpec: where its spec is wrong, it is read for what a person stops, and until that is
+    done.
     """
     try:
-        return read_over(ModelDeployment, obj)
+        return *read_over(ModelDeployment, obj), False
     except InvalidSpec as error:
-        deployment, _ = read_over(ModelDeployment, {**obj, "spec": _least(obj["spec"])})
+        deployment, _ = read_over(ModelDeployment, {**obj, "spec": _least(obj)})
         commands, state = _commands(obj), state_of(deployment.status)
         stops = any(state.is_new(one, commands) for one in ("abort", "undo"))
         if not (stops or _is_ending(state)):
             raise
-        return deployment, error.message
+        return deployment, error.message, True
 
 
 def _server(obj: Json) -> Server | None:
     """The settings that make a revision, where all of them can be read."""
-    spec = {name: one for name, one in obj["spec"].items() if name in ("model", "server")}
+    found = _alone(obj, server=obj["spec"].get("server"))
+    return found.server if found else None
+
+
+def _alone(obj: Json, **fields: Any) -> ModelDeploymentSpec | None:
+    """What these fields of the spec say by themselves, where they can be read."""
+    spec = {"model": obj["spec"].get("model"), **fields}
     try:
-        return parse_as(ModelDeployment, {"metadata": obj["metadata"], "spec": spec}).spec.server
+        return parse_as(ModelDeployment, {"metadata": obj["metadata"], "spec": spec}).spec
     except InvalidSpec:
         return None
 
@@ -165,11 +172,22 @@ def _is_ending(state: State) -> bool:
     return bool(state.leaving) or not state.verified
 
 
-def _least(spec: Json) -> Json:
-    """What says how many pods the champion has, and how requests come to them."""
-    kept = {name: one for name, one in spec.items() if name in ("model", "replicas", "router")}
-    type_ = (spec.get("strategy") or {}).get("type")
-    return kept | ({"strategy": {"type": type_}} if type_ else {})
+def _least(obj: Json) -> Json:
+    """The spec with what says how many pods the champion has, and how requests come to them; of which version
+    it asks for, and how long pods are waited for and kept, with what can be read.
+    """
+    spec = {
+        name: one
+        for name, one in obj["spec"].items()
+        if name in ("model", "replicas", "router") or (name == "version" and _alone(obj, version=one))
+    }
+    strategy = {
+        name: one
+        for name, one in (obj["spec"].get("strategy") or {}).items()
+        if name == "type"
+        or (name in ("progressDeadline", "keepPrevious") and _alone(obj, strategy={name: one}))
+    }
+    return {**spec, "strategy": strategy}
 
 
 def _first(ctx: Context, obj: Json) -> Revision | None:

@@ -28,6 +28,7 @@ from noria_operator.domain.rollout_retreat import fail, overdue, retarget, rever
 from noria_operator.domain.rollout_retry import next_retry, retry
 from noria_operator.domain.rollout_scene import Scene
 from noria_operator.domain.rollout_state import State
+from noria_operator.domain.rollout_steps import left_alone
 from noria_operator.domain.rollout_target import choose
 from noria_operator.domain.rollout_traffic import divided, verify
 from noria_operator.domain.rollout_upkeep import call, clock, drop, expire, hold, relieve, remap, tell
@@ -58,7 +59,8 @@ def plan(policy: Policy, state: State, observed: Observed, now: datetime) -> Pla
     for _ in range(_MOST_MOVES):
         target = choose(policy, state, observed.versions)
         scene = Scene(policy, observed, target, Reading(observed), now, policy, readings).of(state)
-        outcome = next(filter(None, (move(scene, state) for move in moves)), None)
+        asked = [obey] if left_alone(policy, state) else moves
+        outcome = next(filter(None, (move(scene, state) for move in asked)), None)
         if outcome is None:
             break
         state = outcome[0]
@@ -67,7 +69,8 @@ def plan(policy: Policy, state: State, observed: Observed, now: datetime) -> Pla
         raise RuntimeError(f"the rollout's moves do not come to rest: {notes[-5:]}")
     state = divided(before, state)
     unread = {one: Reading(observed) for one in state.challengers}
-    state = weigh_all(policy, before, state, unread | readings, now)
+    if not left_alone(policy, state):
+        state = weigh_all(policy, before, state, unread | readings, now)
     made = children(policy, state, observed)
     return Plan(
         state=state,

@@ -14,7 +14,7 @@ from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_plan import Child
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Revision, State
-from noria_operator.domain.rollout_steps import pods
+from noria_operator.domain.rollout_steps import left_alone, pods
 from noria_operator.domain.rollout_traffic import need, sharing
 
 
@@ -62,7 +62,7 @@ def children(policy: Policy, state: State, observed: Observed) -> tuple[Child, .
             weight = _sent(target, mine.reach.weight, observed)
             carrying = max(sharing(policy, weight), need(mine.reach.mirror, policy.replicas))
             replicas = max(pods(policy.of(target.version), mine.step), carrying)
-            waits = in_the_way(policy, mine, observed)
+            waits = in_the_way(policy, mine, observed) or left_alone(policy, state)
             # A first version has nobody beside it: it is called at once what it becomes.
             role = "candidate" if state.stable else "stable"
             found[target.name] = target, role, None if waits else replicas

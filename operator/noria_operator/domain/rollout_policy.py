@@ -110,6 +110,8 @@ class Policy:
     """Somebody counts the errors of champion and challenger; else queries alone can judge them."""
     unread: str = ""
     """Why this is not all that is asked for, so that nobody begins or goes further by it."""
+    least: bool = False
+    """No more was read of it than what a person stops takes."""
     experiment: Experiment | None = None
     rivals: int = 1
     """Challengers that share the false alarms and the false passes; more than one in an experiment alone."""

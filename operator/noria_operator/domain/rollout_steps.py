@@ -144,5 +144,13 @@ def asleep(policy: Policy, state: State) -> bool:
     return not (step.released or at_endless_pause(policy, step))
 
 
+def left_alone(policy: Policy, state: State) -> bool:
+    """Whether all that are on trial stay as they are: a person stops nobody of them, and steps and judge were
+    not read.
+    """
+    back = state.undo.target if state.undo else None
+    return policy.least and any(one.target != back for one in state.challengers)
+
+
 def _so_far(policy: Policy, step: Step) -> tuple[PolicyStep, ...]:
     return policy.steps[: step.index + 1]

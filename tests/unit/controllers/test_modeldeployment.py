@@ -1171,6 +1171,72 @@ async def test_a_person_stops_a_rollout_whatever_the_spec_says(
     assert [*servers(api)] == [api.status["stable"]["name"]]
 
 
+async def test_an_undo_waits_for_pods_as_long_as_a_spec_says_that_cannot_be_read_otherwise(
+    tmp_path: Path,
+) -> None:
+    api, routers = await promoted(tmp_path)
+    edit(api, strategy={**STEPS, "progressDeadline": "1h"}, **UNREADABLE[1])
+    say(api, "undo", "1")
+    for _ in range(4):
+        await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+        api.clock.time += minutes(11)
+    assert (api.status["candidate"]["version"], stable(api)) == ("flights-1", "flights-2")
+    with pytest.raises(Terminal):
+        for _ in range(6):
+            api.clock.time += minutes(11)
+            await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert "not ready within progressDeadline 60m" in api.status["history"][-1]["message"]
+
+
+@pytest.mark.parametrize("kept", ["0s", "24h"])
+async def test_a_former_version_stays_as_long_as_a_spec_says_that_cannot_be_read_otherwise(
+    tmp_path: Path, kept: str
+) -> None:
+    api, routers = await canary(tmp_path)
+    edit(api, strategy={**STEPS, "keepPrevious": "24h"})
+    say(api, "promote-full", "1")
+    await settle(api, routers, tmp_path)
+    edit(api, strategy={**STEPS, "keepPrevious": kept}, **UNREADABLE[1])
+    say(api, "undo", "1")
+    with pytest.raises(Terminal):
+        await settle(api, routers, tmp_path)
+    assert stable(api) == "flights-1"
+    until = api.status.get("previous", {}).get("keepUntil", "")
+    assert until[:10] == {"0s": "", "24h": "2026-03-02"}[kept]
+
+
+async def test_an_undo_of_a_pinned_version_holds_once_its_spec_can_be_read_again(tmp_path: Path) -> None:
+    api, routers = await promoted(tmp_path)
+    edit(api, version="flights-2", **UNREADABLE[1])
+    approve(api, 3)
+    say(api, "undo", "1")
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    edit(api, server={})
+    await settle(api, routers, tmp_path, passes=24)
+    assert (weights(api), api.status["phase"]) == ({"flights-1": 100}, "RolledBack")
+
+
+async def test_a_command_that_is_refused_leaves_a_rollout_alone_whose_spec_cannot_be_read(
+    tmp_path: Path,
+) -> None:
+    """Its steps were not read, nor what it is judged by."""
+    api, routers = await serving(tmp_path)
+    step = {"match": [{"name": "x-tester", "value": "yes"}], "pause": True}
+    edit(api, strategy={"steps": [step], "analysis": {"interval": "1m"}})
+    approve(api, 2)
+    await settle(api, routers, tmp_path)
+    assert api.status["phase"] == "Paused"
+    name, before = api.status["candidate"]["name"], copy.deepcopy(api.status)
+    edit(api, **UNREADABLE[1])
+    say(api, "undo", "flights-9@1")
+    with pytest.raises(Terminal):
+        await settle(api, routers, tmp_path)
+    assert api.status["history"][-1]["event"] == "CommandRefused"
+    assert api.objects[Key(DEPLOYMENT, NAMESPACE, name)]["spec"]["replicas"] == 1
+    same = ("candidate", "step", "analysis", "traffic")
+    assert [api.status.get(part) for part in same] == [before.get(part) for part in same]
+
+
 async def test_nothing_can_be_stopped_by_a_spec_that_does_not_even_name_a_number_of_pods(
     tmp_path: Path,
 ) -> None:
