@@ -14,7 +14,7 @@ from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_scene import apart, begun, named, returns
 from noria_operator.domain.rollout_state import Mode, Revision, State, Step
-from noria_operator.domain.rollout_steps import asked, asleep, at_endless_pause, current, pods
+from noria_operator.domain.rollout_steps import asked, asleep, at_endless_pause, current, pods, waits_for_spec
 from noria_operator.domain.rollout_target import Target
 from noria_operator.domain.rollout_words import Phase
 from noria_operator.domain.training_times import stamp
@@ -97,7 +97,8 @@ def _of_experiment(
         ]
         return f"experiment: {', '.join(waits)}"
     if step.mode == Mode.SHIFTING:
-        return f"experiment: waiting until every ready router has {arms} in force"
+        shifts = f"experiment: waiting until every ready router has {arms} in force"
+        return f"experiment stays at {arms}" if waits_for_spec(policy, state) else shifts
     rest = ", waiting for a winner" if step.index else _of_arms(policy, state, now)
     told = (f"experiment: {arms}{rest}", _of_latecomers(state), target.message, observed.obstacle)
     return "; ".join(filter(None, told))
@@ -215,7 +216,8 @@ def _of_rollout(policy: Policy, state: State, observed: Observed, now: datetime)
     if step.mode == Mode.WAITING:
         return _of_waiting(policy, state, step, observed)
     if step.mode == Mode.SHIFTING:
-        return f"{name}: waiting until every ready router has {wanted} in force"
+        shifts = f"{name}: waiting until every ready router has {wanted} in force"
+        return f"{name} stays at {state.reach}" if waits_for_spec(policy, state) else shifts
     if at_endless_pause(policy, step):
         return f"{name} pauses at {wanted}; annotate noria.dev/resume, promote or abort"
     judged = state.analysis.message if state.analysis else ""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
-from noria_operator.domain.rollout_state import Reach, State, Step
+from noria_operator.domain.rollout_state import Mode, Reach, State, Step
 from noria_operator.domain.rollout_traffic import FULL, need, sharing
 
 
@@ -142,6 +142,14 @@ def asleep(policy: Policy, state: State) -> bool:
     if policy.replicas or state.stable is None or step is None:
         return False
     return not (step.released or at_endless_pause(policy, step))
+
+
+def waits_for_spec(policy: Policy, state: State) -> bool:
+    """Whether nothing is missing for the step but that the spec is read whole: routers act on all that they
+    were told, and are told no more by it.
+    """
+    step = state.step
+    return bool(policy.unread) and step is not None and step.mode is Mode.SHIFTING and state.verified
 
 
 def left_alone(policy: Policy, state: State) -> bool:

@@ -24,7 +24,14 @@ from noria_operator.domain.rollout_scene import (
     too_few,
 )
 from noria_operator.domain.rollout_state import Mode, State, Step
-from noria_operator.domain.rollout_steps import at_endless_pause, goal, plan_of, pods, standing
+from noria_operator.domain.rollout_steps import (
+    at_endless_pause,
+    goal,
+    plan_of,
+    pods,
+    standing,
+    waits_for_spec,
+)
 from noria_operator.domain.rollout_traffic import demand_now, forget, need, shift
 from noria_operator.domain.rollout_words import Cause, Happened
 
@@ -51,9 +58,10 @@ def hold(scene: Scene, state: State) -> Outcome | None:
     abort.
     """
     step, candidate, policy = state.step, state.candidate, scene.policy
-    if step is None or candidate is None or step.mode != Mode.RUNNING or step.paused or step.released:
+    if step is None or candidate is None or step.paused or step.released:
         return None
-    if at_endless_pause(policy, step):
+    stays = step.mode is Mode.RUNNING or waits_for_spec(policy, state)
+    if not stays or at_endless_pause(policy, step):
         return None
     if policy.compares:
         return _hold_all(scene, state, step)

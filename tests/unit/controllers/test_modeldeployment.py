@@ -974,6 +974,46 @@ async def test_a_rollout_whose_spec_a_newer_operator_wrote_ends_with_its_time(tm
     assert weights(api) == {"flights-1": 100}
 
 
+async def test_a_challenger_whose_pods_come_once_a_newer_operator_wrote_its_spec_ends_with_its_time(
+    tmp_path: Path,
+) -> None:
+    """Nobody gives it the weight of its step by then, and no router is what it waits for."""
+    api, routers = await serving(tmp_path)
+    analysis = {"maxHold": "1m", "onMaxHold": "Abort"}
+    edit(api, strategy={**STEPS, "analysis": analysis})
+    approve(api, 2)
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    assert weights(api) == {"flights-1": 100}
+    edit(api, **UNKNOWN)
+    await settle(api, routers, tmp_path)
+    assert api.status["message"].startswith("flights-2 stays at weight 0; spec.newField: ")
+    for _ in range(3):
+        await settle(api, routers, tmp_path)
+        api.clock.time += timedelta(seconds=30)
+    await settle(api, routers, tmp_path)
+    assert "candidate" not in api.status
+    assert "no decision within maxHold 1m" in api.status["history"][-1]["message"]
+
+
+async def test_a_challenger_whose_pods_come_once_a_newer_operator_wrote_its_spec_gets_its_time_after_that(
+    tmp_path: Path,
+) -> None:
+    api, routers = await serving(tmp_path)
+    approve(api, 2)
+    await modeldeployment.reconcile(started(api, routers, tmp_path), KEY)
+    edit(api, **UNKNOWN)
+    for _ in range(3):
+        await settle(api, routers, tmp_path)
+        api.clock.time += minutes(1)
+    found = as_sent(api.deployment)
+    del found["spec"]["newField"]
+    api.put(MODELDEPLOYMENT, found)
+    await settle(api, routers, tmp_path)
+    assert weights(api) == {"flights-1": 50, "flights-2": 50}
+    step = api.status["step"]
+    assert (step["index"], step["startedAt"][:16]) == (0, "2026-03-01T12:03")
+
+
 @pytest.mark.parametrize(
     "spec",
     [

@@ -609,6 +609,22 @@ def test_with_on_max_hold_abort_all_arms_end() -> None:
     assert world.events.count(Happened.ROLLED_BACK) == 1
 
 
+def test_arms_whose_pods_come_once_a_spec_is_not_read_whole_end_with_their_time() -> None:
+    world = trial(replace(ASKED, abort_on_max_hold=True, max_hold=MINUTE), settled=False)
+    for _ in range(3):
+        world.reconcile()
+        world.routers_follow()
+    world.edit(unread="spec.newer")
+    world.settle()
+    assert message(world).startswith(
+        "experiment stays at m-2 weight 0, m-3 weight 0, m-4 weight 0; spec.newer"
+    )
+    world.pass_time(7 * MINUTE)
+    world.settle()
+    assert world.state.challengers == ()
+    assert "no winner within maxHold 1m" in world.state.history[-1].message
+
+
 def test_a_person_names_the_winner() -> None:
     world = tied()
     world.commands["promote"] = "m-4@ann"
