@@ -55,6 +55,8 @@ class Settings:
 
     models: tuple[ModelSettings, ...]
     drain_seconds: float = 8.0
+    finish_seconds: int = contract.FINISH_SECONDS
+    """What is in flight may take so long after the drain; a request that never ends is cut off then."""
     host: str = "0.0.0.0"
     port: int = contract.SERVER_PORT
     counters_port: int = contract.COUNTERS_PORT
@@ -71,6 +73,7 @@ def read(env: Mapping[str, str]) -> Settings:
     return Settings(
         models=(_model(env),),
         drain_seconds=number(env, contract.ENV_DRAIN_SECONDS, 8.0),
+        finish_seconds=int(number(env, contract.ENV_FINISH_SECONDS, contract.FINISH_SECONDS)),
         host=env.get(ENV_HOST) or "0.0.0.0",
         port=_port(env, ENV_PORT, contract.SERVER_PORT),
         counters_port=_port(env, ENV_COUNTERS_PORT, contract.COUNTERS_PORT),

@@ -28,8 +28,8 @@ DRAIN_SECONDS = 8
 """How long a server goes on serving after SIGTERM, so that every router has left it before it stops
 listening.
 """
-FINISH_SECONDS = 20
-"""What requests that are still running then get at least."""
+LEAVE_SECONDS = 2
+"""What is left of a grace period for the end of the process itself."""
 KEYS_DIR = "/noria/feedback"
 SCRATCH = "9Gi"
 """What a model server may put into /tmp: the largest archive, and what is in it."""
@@ -119,9 +119,20 @@ def recorded_grpc_port(template: Json) -> int | None:
 
 def _grace(serving: Serving) -> int:
     """What the user says, but never so short that requests in flight are cut off after the drain."""
-    flush = serving_payload.FLUSH_SECONDS if serving.server.payload_log else 0
-    least = DRAIN_SECONDS + FINISH_SECONDS + flush
+    least = DRAIN_SECONDS + contract.FINISH_SECONDS + _flush(serving)
     return max(serving.server.termination_seconds or TERMINATION_SECONDS, least)
+
+
+def _flush(serving: Serving) -> int:
+    return serving_payload.FLUSH_SECONDS if serving.server.payload_log else 0
+
+
+def _finish(serving: Serving) -> dict[str, str]:
+    """What the grace period leaves to requests in flight, where a server gives them less unasked."""
+    left = _grace(serving) - DRAIN_SECONDS - _flush(serving) - LEAVE_SECONDS
+    if serving.custom or left <= contract.FINISH_SECONDS:
+        return {}
+    return {contract.ENV_FINISH_SECONDS: str(left)}
 
 
 def _pod_security(serving: Serving) -> Json:
@@ -182,6 +193,7 @@ def _env(serving: Serving) -> list[Json]:
         contract.ENV_ALLOW_CODE: "1" if serving.allow_code else "0",
         contract.ENV_FEEDBACK_KEYS: KEYS_DIR,
         contract.ENV_DRAIN_SECONDS: str(DRAIN_SECONDS),
+        **_finish(serving),
         **credentials.variables(serving.secrets),
         **serving.fetching,
         **serving_payload.variables(serving.server.payload_log),

@@ -56,6 +56,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="how long to go on serving after SIGTERM (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
+        "--finish-seconds", type=limits.not_negative(int), default=contract.FINISH_SECONDS, metavar="S",
+        help="how long what is in flight may take after that (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--max-body-bytes", type=limits.not_negative(int), default=MAX_BODY, metavar="N",
         help="bytes of a request, also once it is unpacked (default: %(default)s)",
     )  # fmt: skip
@@ -98,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
             trust=signing.read(os.environ),
         ),
         drain_seconds=arguments.drain_seconds,
+        finish_seconds=arguments.finish_seconds,
         host=arguments.host,
         port=arguments.http_port,
         counters_port=arguments.metrics_port,

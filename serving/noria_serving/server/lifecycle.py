@@ -2,9 +2,10 @@
 
 In: Settings. Out: an exit code. Invariants: the port answers (live, not ready) while the model loads; SIGTERM
 turns ready to 503 at once, goes on serving for `drain_seconds`, then stops accepting and finishes what is in
-flight; a second SIGTERM changes nothing; a model that cannot be loaded ends the process with its reason; a
-process whose event loop stands still ends itself, and so does one with a model that is stuck for good, where
-there is a supervisor to replace it; a successor takes connections once it can answer them.
+flight, for `finish_seconds` at most; a second SIGTERM changes nothing; a model that cannot be loaded ends the
+process with its reason; a process whose event loop stands still ends itself, and so does one with a model
+that is stuck for good, where there is a supervisor to replace it; a successor takes connections once it can
+answer them.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ if TYPE_CHECKING:
     from noria_serving.server.grpc.listener import Listener
 
 log = logging.getLogger(__name__)
-FINISH_SECONDS: Final = 20
-"""What is in flight may take so long after the drain; a request that never ends is cut off then."""
 REPLACED_SECONDS: Final = 10
-"""The same in a process that is to be replaced, before the kubelet ends it all (after 20 to 30 s)."""
+"""What is in flight may take so long in a process that is to be replaced, before the kubelet ends it all
+(after 20 to 30 s).
+"""
+COUNTED_SECONDS: Final = 1
+"""What reads the counters may take so long once nothing else is in flight."""
 PATIENCE: Final = 10.0
 """Seconds that clients of a successor wait for its models at most; then it says that they are loading, as the
 first one does at once, because the kubelet wants to hear that it lives.
@@ -74,7 +77,7 @@ class Lifecycle:
         self._parent = parent or Parent()
         self.models = Models(settings, restarts=self._parent.restarts)
         self._loaded = False
-        self._finish_seconds = FINISH_SECONDS
+        self._finish_seconds = settings.finish_seconds
         self._stopping = asyncio.Event()
         self._grpc: Listener | None = None
 
@@ -83,8 +86,8 @@ class Lifecycle:
         settings = self._settings
         self._catch_signals()
         self._succeed()
-        traffic = self._server(App(self.models))
-        counters = self._server(CountersApp(self.models))
+        traffic = self._server(App(self.models), settings.finish_seconds)
+        counters = self._server(CountersApp(self.models), COUNTED_SECONDS)
         try:
             listening = [self._port("http", settings.port), self._port("counters", settings.counters_port)]
         except OSError as error:
@@ -208,7 +211,7 @@ class Lifecycle:
             self._parent.leaving()
             self._stopping.set()
 
-    def _server(self, app: App | CountersApp) -> _Server:
+    def _server(self, app: App | CountersApp, finish_seconds: int) -> _Server:
         connection: Any = partial(Connection, patience=self.models.patience, arrivals=Arrivals())
         config = uvicorn.Config(
             app,
@@ -222,7 +225,7 @@ class Lifecycle:
             date_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=FINISH_SECONDS,
+            timeout_graceful_shutdown=finish_seconds,
             backlog=2048,
         )
         return _Server(config)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import grpc
+import numpy as np
 import psutil
 import pytest
-from tests.integration.server.process import DEADLINE, REQUEST, Process, ready, started
+from tests.integration.server.process import DEADLINE, REQUEST, Process, free_port, ready, started
+from tests.integration.server.test_grpc_lifecycle import INFERENCE, request
 
+from noria_serving import bundle
 from noria_serving.bundle import Bundle
 
 IMPORTS_FOR_EVER = """
@@ -28,6 +33,29 @@ class Slow:
 sys.meta_path.insert(0, Slow())
 main()
 """
+SLOW = """
+import os, sys, time
+from noria_serving import PythonModel
+
+class Slow(PythonModel):
+    def predict(self, inputs):
+        first = inputs["input-0"][:, 0]
+        if (first == 1.0).any():
+            print("asked", file=sys.stderr, flush=True)
+            time.sleep(float(os.environ["TAKES"]))
+        return {"prediction": first}
+"""
+
+
+@pytest.fixture(scope="module")
+def slow_bundle(matrix: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A class of one's own that takes its time for REQUEST, and for no row of training."""
+    folder, rows = tmp_path_factory.mktemp("slow"), matrix[0]
+    (folder / "sleeper.py").write_text(SLOW)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        slow = importlib.import_module("sleeper").Slow
+        return bundle.save(slow, rows, rows[:, 0], folder / "bundle", name="m", task="regression")
 
 
 @pytest.fixture
@@ -54,6 +82,30 @@ async def test_sigterm_serves_on_then_finishes_what_is_in_flight_and_exits_clean
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         writer.close()
     async with asyncio.timeout(DEADLINE):
+        assert await server.process.wait() == 0
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("seconds", "takes", "status"), [("1", "60", 503), ("15", "1.5", 200)])
+async def test_what_is_in_flight_when_the_drain_is_over_gets_as_long_as_the_pod_says(
+    slow_bundle: Bundle, seconds: str, takes: str, status: int
+) -> None:
+    said = {"NORIA_DRAIN_SECONDS": "0.3", "NORIA_FINISH_SECONDS": seconds, "NORIA_ALLOW_CODE": "1"}
+    port = free_port()
+    async with (
+        ready(slow_bundle.path, NORIA_GRPC_PORT=str(port), TAKES=takes, **said) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        asyncio.timeout(DEADLINE),
+    ):
+        assert server.process.stderr is not None
+        over_http = asyncio.create_task(server.client.post("/v2/models/m/infer", content=REQUEST))
+        while b"asked" not in await server.process.stderr.readline():
+            pass
+        over_grpc = channel.unary_unary(f"{INFERENCE}ModelInfer")(request())
+        await channel.channel_ready()  # and the drain is time enough for the call
+        server.process.send_signal(signal.SIGTERM)
+        assert (await over_http).status_code == status
+        assert (await over_grpc.code() == grpc.StatusCode.OK) == (status == 200)
         assert await server.process.wait() == 0
 
 

@@ -165,6 +165,22 @@ def test_running_requests_get_twenty_seconds_after_the_drain(asked: int | None, 
     assert (spec["terminationGracePeriodSeconds"], env["NORIA_DRAIN_SECONDS"]) == (given, "8")
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, "50"),
+        ({"terminationSeconds": 300}, "290"),
+        ({"terminationSeconds": 300, "payloadLog": {"uri": "s3://lake/log"}}, "280"),
+        ({"terminationSeconds": 30}, None),
+        ({**CUSTOM, "terminationSeconds": 300}, None),
+    ],
+)
+def test_running_requests_get_what_the_grace_period_leaves(asked: dict[str, Any], told: str | None) -> None:
+    """None: what a server gives them unasked, twenty seconds."""
+    env = {one["name"]: one["value"] for one in pod_template(serving(asked))["spec"]["containers"][0]["env"]}
+    assert env.get("NORIA_FINISH_SECONDS") == told
+
+
 def test_a_revision_is_the_artifact_and_the_users_settings() -> None:
     """Case 34."""
     plain = revision_of("flights", version(), Server())

@@ -46,6 +46,8 @@ REFUSE_SECONDS: Final = 2.0
 """How long calls are refused at most, before grpcio cancels those that still come."""
 ASKED: Final = 0.75
 """Of the time to finish: so long streams are answered on which requests go on coming."""
+ASKED_SECONDS: Final = 15.0
+"""But no longer than this, however long a request in flight may take."""
 
 
 class Listener:
@@ -105,7 +107,8 @@ class Listener:
         until = time.monotonic() + seconds
         self._health.end()
         await asyncio.gather(
-            self._gate.close(min(seconds, REFUSE_SECONDS)), self._streams.end(ASKED * seconds)
+            self._gate.close(min(seconds, REFUSE_SECONDS)),
+            self._streams.end(min(ASKED * seconds, ASKED_SECONDS)),
         )
         await self._server.stop(max(0.0, until - time.monotonic()))
 
