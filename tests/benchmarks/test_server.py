@@ -73,6 +73,7 @@ def test_large_answers_are_compared_with_answers_that_hold_the_same() -> None:
     )
     row = "| CPU a request, 1,000 rows × 50 columns, ONNX, gRPC"
     assert f"{row} | 1.1 ms | **0.8 ms (KServe)** | 1.4 times more |" in text
+    assert "0.2 to 0.6 ms lie between the two here; what that is more than counting takes nobody" in text
     assert f"{row}, labels alone | 1 ms | **0.8 ms (KServe)** | 1.2 times more |" in text
     assert f"{row}, labels and probabilities | 1.1 ms | **0.5 ms (KServe)** | 2.2 times more |" in text
 
@@ -92,6 +93,15 @@ def test_the_payload_log_has_lines_of_its_own_and_changes_no_other() -> None:
 
 def test_a_server_that_is_measured_twice_is_named_once() -> None:
     assert "Noria's model server, MLServer 1.7.1, KServe SDK 0.21.0 and bare" in written({})
+
+
+def test_binary_tensors_have_a_line_for_each_model() -> None:
+    cells = {Cell("small", model, "binary"): {"cpu ms": 0.5} for model in ("sklearn", "onnx")}
+    text = written({"noria": cells, "kserve": {cell: {"cpu ms": 1.5} for cell in cells}})
+    for model in ("scikit-learn", "ONNX"):
+        assert (
+            f"| CPU a request, {model}, binary tensors | 0.5 ms | 1.5 ms (KServe) | 3.0 times less |" in text
+        )
 
 
 def test_who_wants_labels_alone_names_them() -> None:
