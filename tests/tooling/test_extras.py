@@ -61,6 +61,15 @@ def foreign(program: str) -> set[str]:
     return others - set(sys.stdlib_module_names)
 
 
+def names(extras: str) -> set[str]:
+    """Distributions that these extras bring, with those of each other that they name."""
+    found = set[str]()
+    for requirement in (one for extra in extras.split(",") for one in EXTRAS[extra]):
+        own = re.fullmatch(r"noria-ml\[(.+)\]", requirement)
+        found |= names(own[1]) if own else {re.split(r"[<>=!~\[]", requirement)[0]}
+    return found
+
+
 def distribution(name: str) -> str:
     """As it is declared."""
     plain = re.sub(r"[-_.]+", "-", name).lower()
@@ -74,12 +83,28 @@ def distribution(name: str) -> str:
         ("cli", "noria_operator.cli.report.command"),
         ("cli", "noria_operator.cli.simulate"),
         ("operator", "noria_operator.app"),
+        ("onnx", "noria_serving.model.onnx"),
+        ("sklearn,pandas", "noria_serving.model.sklearn"),
     ],
 )
 def test_what_a_program_imports_is_declared_in_its_extra(extra: str, program: str) -> None:
-    declared = {re.split(r"[<>=!~\[]", one)[0] for one in EXTRAS[extra]}
+    declared = names(extra)
     distributions = packages_distributions()
     found = {name: {distribution(one) for one in distributions[name]} for name in foreign(program)}
     assert found
     missing = {name: made for name, made in found.items() if not made & declared}
     assert not missing, f"declare in [project.optional-dependencies] {extra}: {missing}"
+
+
+def test_a_server_and_training_code_have_what_the_images_formats_need() -> None:
+    formats = names("onnx,sklearn")
+    assert formats >= {"onnxruntime", "scikit-learn", "skops"}
+    assert names("server") >= formats
+    assert names("train") >= formats
+
+
+def test_every_extra_that_a_message_names_exists() -> None:
+    sources = [file for root in SOURCES for file in root.rglob("*.py")]
+    named = {one for file in sources for one in re.findall(r"noria-ml\[([a-z,]+)\]", file.read_text("utf-8"))}
+    assert {"onnx", "sklearn", "train"} <= named
+    assert {one for extras in named for one in extras.split(",")} <= EXTRAS.keys()

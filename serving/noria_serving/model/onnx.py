@@ -78,7 +78,7 @@ def open_session(model: bytes | Path) -> Any:
         import onnxruntime  # noqa: PLC0415  slow to import: after the port answers
     except ImportError as error:
         raise NoriaError(
-            Reason.MISSING_DEPENDENCY, "ONNX models need: pip install 'noria-ml[server]'"
+            Reason.MISSING_DEPENDENCY, "ONNX models need: pip install 'noria-ml[onnx]'"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -140,7 +140,7 @@ def load_skops(data: bytes) -> Any:
         skops = _skops()
     except ImportError as error:
         raise NoriaError(
-            Reason.MISSING_DEPENDENCY, "skops models need: pip install 'noria-ml[server]'"
+            Reason.MISSING_DEPENDENCY, "skops models need: pip install 'noria-ml[sklearn]'"
         ) from error
     try:
         doubtful = skops.get_untrusted_types(data=data)
