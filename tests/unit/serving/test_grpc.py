@@ -447,6 +447,15 @@ async def test_the_repository_lists_and_changes_nothing_unless_it_may(port: Port
         assert refused.code() == CODES.NOT_FOUND
 
 
+@pytest.mark.parametrize("parameter", ["config", "file:1/model.onnx"])
+async def test_a_load_that_brings_a_model_of_its_own_is_refused(port: Port, parameter: str) -> None:
+    asked = inference_pb2.RepositoryModelLoadRequest(model_name="late")
+    asked.parameters[parameter].string_param = "{}"
+    refused = await port.refusal(f"{INFERENCE}RepositoryModelLoad", asked)
+    assert refused.code() == CODES.INVALID_ARGUMENT
+    assert f"parameter '{parameter}'" in str(refused.details())
+
+
 async def test_a_stream_answers_in_order_and_outlives_a_bad_request(port: Port) -> None:
     stream = port.stream()
     sent = [request(id="a"), request(ROWS[:, :2], id="b"), b"\xff", request(id="c")]

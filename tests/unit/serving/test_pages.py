@@ -180,6 +180,23 @@ async def test_models_are_loaded_and_unloaded_where_that_was_allowed(matrix_bund
     models.close()
 
 
+@pytest.mark.parametrize("parameter", ["config", "file:1/model.onnx"])
+async def test_a_load_that_brings_a_model_of_its_own_is_refused_and_changes_nothing(
+    matrix_bundle: Bundle, parameter: str
+) -> None:
+    one = ModelSettings(str(matrix_bundle.path), deployment="m", model="m", version="m-1", number="1")
+    models = Models(Settings((one,), repository_writable=True))
+    await models.load_all()
+    first = models.find("m", None)
+    async with client(App(models)) as http:
+        body = {"parameters": {parameter: "e30="}}
+        refused = await http.post("/v2/repository/models/m/load", json=body)
+        assert (refused.status_code, f"parameter '{parameter}'" in refused.json()["error"]) == (400, True)
+        assert models.find("m", None) is first
+        assert (await http.post("/v2/repository/models/m/unload", json=body)).status_code == 200
+    models.close()
+
+
 async def test_a_load_that_fails_leaves_the_earlier_one_serving(
     matrix_bundle: Bundle, copy_of: object
 ) -> None:

@@ -68,13 +68,13 @@ class Description:
         )
 
     async def load(self, message: RepositoryModelLoadRequest, _: Context) -> RepositoryModelLoadResponse:
-        await repository.carry_out(self._models, _name(message), "load")
+        await repository.carry_out(self._models, _name(message), "load", message.parameters)
         return RepositoryModelLoadResponse()
 
     async def unload(
         self, message: RepositoryModelUnloadRequest, _: Context
     ) -> RepositoryModelUnloadResponse:
-        await repository.carry_out(self._models, _name(message), "unload")
+        await repository.carry_out(self._models, _name(message), "unload", message.parameters)
         return RepositoryModelUnloadResponse()
 
 

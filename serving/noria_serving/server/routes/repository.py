@@ -1,12 +1,14 @@
 """The model repository extension: which models there are and in which state; load and unload where the
 server was started so that clients may.
 
-A load reads the place that the server was told at its start: a client names no place.
+A load reads the place that the server was told at its start: a client names no place, and brings neither
+files nor a configuration (Triton's parameters `config` and `file:…`).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from noria_serving.errors import NoriaError
@@ -37,14 +39,20 @@ async def change(models: Models, call: Call, name: str, command: str) -> Answer:
     """POST /v2/repository/models/M/load or unload."""
     call.allow("POST")
     models.select(name, None)
-    await _content(models, call)
-    await carry_out(models, name, command)
+    content = await _content(models, call)
+    await carry_out(models, name, command, content.get("parameters", {}))
     return document(200, {})
 
 
-async def carry_out(models: Models, name: str, command: str) -> None:
+async def carry_out(models: Models, name: str, command: str, parameters: Iterable[str] = ()) -> None:
     """`load` or `unload` all versions of a model; to the end, also when the client does not wait for it."""
     slots = models.select(name, None)
+    other = next((one for one in parameters if one == "config" or one.startswith("file:")), None)
+    if command == "load" and other is not None:
+        raise RequestError(
+            f"parameter {other!r:.100}: a load reads the bundle that the server was started with, and takes "
+            "neither files nor a configuration; leave it out"
+        )
     if not models.settings.repository_writable:
         raise RequestError(
             f"this server loads and unloads nothing on request: {name!r:.100} stays as it is; "
