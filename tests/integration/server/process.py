@@ -57,10 +57,17 @@ class Process:
 
 @asynccontextmanager
 async def started(
-    bundle: Path, *, arguments: Sequence[str] = ("-m", "noria_serving.main"), **environment: str
+    bundle: Path,
+    *,
+    arguments: Sequence[str] = ("-m", "noria_serving.main"),
+    port: int | None = None,
+    **environment: str,
 ) -> AsyncIterator[Process]:
-    """One that was started just now, and is ended afterwards where the test has not ended it."""
-    port = free_port()
+    """One that was started just now, and is ended afterwards where the test has not ended it.
+
+    `port`: where it listens by its arguments.
+    """
+    port = port or free_port()
     env = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(Path(noria_serving.__file__).parents[1]),
