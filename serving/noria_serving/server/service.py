@@ -196,7 +196,18 @@ class Service:
         scored = self.loaded.scoring.read(outputs)
         if len(scored[0]) != request.rows:
             raise Flawed(f"gave {len(scored[0])} predictions for {request.rows} rows")
+        if self.loaded.scoring.output not in request.finite and self._is_flawed(request, scored[0]):
+            raise Flawed("gave NaN or infinity, and never did in training")
         return scored
+
+    def _is_flawed(self, request: InferRequest, scores: Array) -> bool:
+        """Whether an answer that may hold NaN has one that the rows do not explain: who sends values unlike
+        those of training, such as NaN, gets what the model says of them.
+        """
+        known = self.loaded.reference.prediction
+        if known.missing or known.infinite or all_finite(scores):
+            return False
+        return unlike_training(self.loaded.reference, request.inputs) is None
 
     async def _no_answer(
         self, request: InferRequest, error: BaseException, until: float | None
@@ -288,9 +299,6 @@ class Service:
     ) -> str | None:
         """Count an answered request; the feedback token that goes with it."""
         scores, predicted = scored
-        if self.loaded.scoring.output not in request.finite and not all_finite(scores):
-            sound = self.soundness
-            sound.doubted = sound.doubted or not unlike_training(self.loaded.reference, request.inputs)
         if key is not None:
             self.answers.add(key, said(scored))
         counted, called = said(scored) if self._labels_only else scores, predicted if self._calls else None

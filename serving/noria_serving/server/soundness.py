@@ -1,8 +1,8 @@
 """Whether the model of a served version gives good answers still.
 
-In: what happened to it (it failed, it gave doubtful answers, a call does not end), and the time. Out: why it
-is not ready any more, and whether only a new process will help. Invariant: what failed or is doubted gives
-its golden answers again before it counts as sound.
+In: what happened to it (it failed, a call does not end), and the time. Out: why it is not ready any more, and
+whether only a new process will help. Invariant: what failed gives its golden answers again before it counts
+as sound.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ class Soundness:
     def __init__(self, loaded: Loaded, line: Line, limits: Limits) -> None:
         self.fault = ""
         """Why it is not ready any more."""
-        self.doubted = False
-        """Whether it gave NaN or infinity, where that may be sent, to rows like those of training."""
         self.loaded = loaded
         self._line = line
         self._limits = limits
@@ -55,15 +53,14 @@ class Soundness:
 
     def look(self) -> None:
         """Nobody waits any more for a call that takes `STUCK` times as long as a request may: its thread is
-        lost, and with it the model, until it returns after all. One that failed, or is doubted, must prove
+        lost, and with it the model, until it returns after all. One that failed its golden rows must prove
         itself.
         """
         if self._overdue(STUCK):
             seconds = self._line.stuck(time.monotonic())
             self.fault = f"a prediction has been running for {seconds:.0f} s"
             log.error("a prediction does not end", extra={"seconds": round(seconds)})
-        elif self.fault or self.doubted:
-            self.doubted = False
+        elif self.fault:
             self.prove_soon()
 
     @property

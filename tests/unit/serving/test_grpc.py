@@ -224,22 +224,22 @@ async def test_a_model_that_fails_is_internal_and_one_that_is_not_ready_unavaila
 async def test_a_model_that_answers_nan_is_not_ready_until_it_gives_its_golden_answers_again(
     port: Port, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """NaN may be sent here, so it is no failure by itself."""
-
     def nan(_: object, inputs: Any) -> list[Any]:
         rows = len(next(iter(inputs.values())))
         return [np.ones(rows, np.int64), np.full((rows, 2), np.nan, np.float32)]
 
     monkeypatch.setattr(type(port.service.loaded.backend), "predict", nan)
-    answer = await port.infer(request())
+    answer = await port.infer(request(np.full((2, 3), np.nan, np.float32)))  # like rows, like answer
     assert np.isnan(np.frombuffer(answer.raw_output_contents[1], np.float32)).all()
-    port.service.tick()
+    refused = await port.refusal(f"{INFERENCE}ModelInfer", request())
+    assert refused.code() == CODES.INTERNAL
+    assert refused.details() == "the model gave NaN or infinity, and never did in training"
     await until(port, ready=False)
     assert "golden.json" in port.service.soundness.fault
     monkeypatch.undo()
     port.service.tick()
     await until(port, ready=True)
-    assert port.requests() == {"ok": 1, "client_error": 0, "server_error": 0}
+    assert port.requests() == {"ok": 1, "client_error": 0, "server_error": 1}
 
 
 async def flood(port: Port, count: int) -> list[Any]:
