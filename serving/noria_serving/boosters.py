@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.model.sklearn_trees import reached
 from noria_serving.model.tabular import Encoding
 
 FAMILIES: Final = ("xgboost", "lightgbm")
@@ -22,6 +23,11 @@ def family(model: Any) -> str | None:
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     roots = {kind.__module__.partition(".")[0] for kind in type(last).__mro__}
     return next((name for name in FAMILIES if name in roots), None)
+
+
+def held_by(model: Any) -> list[Any]:
+    """The models of either library that it is, or that it holds, as an ensemble does."""
+    return [one for one in reached(model) if not hasattr(one, "steps") and family(one) is not None]
 
 
 def estimator(model: Any) -> Any:

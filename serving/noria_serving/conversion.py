@@ -107,7 +107,7 @@ def convert(
     best = _as_onnx(model, rows, arrays, task, (sample, expected))
     if isinstance(best, str):
         log.warning("model is not converted to ONNX: %s", best)
-        best = replace(_as_it_is(model, rows, arrays, task), reason=best)
+        best = replace(_as_it_is(model, rows, arrays, task, best), reason=best)
         gap = difference(best.backend.predict(cast(sample, best.backend.signature)), expected)
         if gap > PARITY:
             raise NoriaError(
@@ -199,9 +199,17 @@ def _seconds(call: Callable[[], object]) -> float:
     return float(np.median(times[1:]))
 
 
-def _as_it_is(model: Any, rows: Any, arrays: Mapping[str, Array], task: str) -> Converted:
+def _as_it_is(model: Any, rows: Any, arrays: Mapping[str, Array], task: str, why: str) -> Converted:
+    """The model in its library's own format; `why`: it is not converted."""
     family = boosters.family(model)
     if family is None:
+        held = sorted({type(one).__name__ for one in boosters.held_by(model)})
+        if held:
+            raise NoriaError(
+                Reason.MODEL_INVALID,
+                f"{type(model).__name__} holds {', '.join(held)}, for which skops has no safe form, and has "
+                f"no ONNX form that answers alike ({why}); hand over a bare booster or a class of your own",
+            )
         return _to_skops(model, arrays, task)
     if hasattr(model, "steps"):
         raise NoriaError(

@@ -15,6 +15,7 @@ import numpy as np
 from noria_serving import boosters
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.scoring import labels_alone
+from noria_serving.model.sklearn_trees import parts_of
 from noria_serving.signature import Signature, Tensor
 
 BOOSTER_OPSETS: Final = {"": 18, "ai.onnx.ml": 3}
@@ -49,17 +50,20 @@ def exported(model: Any, signature: Signature, task: str, precision: str) -> byt
     alone = labels_alone(signature, task)
     options = {id(_last(model)): {}} if alone else {id(model): {"zipmap": False}}
     beside = [("beside", kinds[precision]([None, None]))] if alone else []
-    with _plain_integers():
+    with _plain_integers(), _as_converters_like(model):
         proto = convert_sklearn(
             model,
             "noria",
             typed(signature.inputs),
             final_types=[*typed(signature.outputs), *beside],
             options=None if task == "regression" else options,
-            target_opset=None if boosters.family(model) is None else BOOSTER_OPSETS,
+            target_opset=BOOSTER_OPSETS if boosters.held_by(model) else None,
         )
     if alone:  # converters give what a margin is, too: no probability, and nobody asked for it
         proto = select_model_inputs_outputs(proto, outputs=[signature.outputs[0].name])
+    imports = sorted(proto.opset_import, key=lambda one: str(one.domain))  # else in the order of a set
+    del proto.opset_import[:]
+    proto.opset_import.extend(imports)
     data: bytes = proto.SerializeToString(deterministic=True)
     return data
 
@@ -76,6 +80,31 @@ def _last(model: Any) -> Any:
 def _plain(item: Any) -> Any:
     value = item.item() if isinstance(item, np.generic) else item
     return int(value) if isinstance(value, bool) else value
+
+
+@contextmanager
+def _as_converters_like(model: Any) -> Iterator[None]:
+    """Without what converters refuse though no prediction depends on it: the form in which votes are given to
+    a next step, weights that are a list, and names of columns in boosters that an ensemble holds.
+    """
+    before: list[tuple[Any, str, Any]] = []
+
+    def put(holder: Any, name: str, value: Any) -> None:
+        before.append((holder, name, getattr(holder, name)))
+        setattr(holder, name, value)
+
+    try:
+        for part in parts_of(model):
+            if type(part).__name__ == "VotingClassifier":
+                put(part, "flatten_transform", False)
+                put(part, "weights", None if part.weights is None else np.asarray(part.weights))
+        for one in boosters.held_by(model):
+            if boosters.family(one) == "xgboost" and one.__sklearn_is_fitted__():
+                put(one.get_booster(), "feature_names", None)
+        yield
+    finally:
+        for holder, name, value in reversed(before):
+            setattr(holder, name, value)
 
 
 @contextmanager

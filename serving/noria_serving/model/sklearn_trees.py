@@ -46,6 +46,15 @@ def check(estimator: Any) -> None:
 
 def parts_of(estimator: Any) -> Iterator[Any]:
     """Every object of scikit-learn's that it reaches, once."""
+    return filter(_is_part, reached(estimator))
+
+
+def _is_part(one: Any) -> bool:
+    return type(one).__module__.startswith("sklearn.") and hasattr(one, "__dict__")
+
+
+def reached(estimator: Any) -> Iterator[Any]:
+    """The same, with what these hold of others: numbers, texts, models of other libraries."""
     ahead: list[Any] = [estimator]
     seen: set[int] = set()
     while ahead:
@@ -59,8 +68,8 @@ def parts_of(estimator: Any) -> Iterator[Any]:
             ahead += one
         elif isinstance(one, np.ndarray):
             ahead += one.reshape(-1).tolist() if one.dtype == object else ()
-        elif type(one).__module__.startswith("sklearn.") and hasattr(one, "__dict__"):
-            ahead += vars(one).values()
+        else:
+            ahead += vars(one).values() if _is_part(one) else ()
             yield one
 
 
