@@ -30,6 +30,7 @@ from noria_serving import (
     reference,
     residuals,
     result,
+    thresholds,
     tracing,
 )
 from noria_serving.artifact import Artifact, DirectorySource, sha256
@@ -150,6 +151,7 @@ def save(
     table, names = conversion.table(X)
     if not len(y) or len(y) != len(next(iter(table.values()))):
         raise NoriaError(Reason.DATA_INVALID, "X and y must have the same number of rows, at least one")
+    model = thresholds.fixed(model, X, y)
     kind = task or _task(model)
     converted, arrays, classes = _converted(model, X, y, table, kind, holdout=holdout, files=files)
     shape = converted.backend.signature
