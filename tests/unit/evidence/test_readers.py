@@ -476,6 +476,7 @@ def test_grpc_calls_count_with_their_revision_and_faults_by_their_status() -> No
         "grpc.13": 4,
         "grpc.8": 1,
         "grpc.3": 5,  # INVALID_ARGUMENT is the client's
+        "grpc.0": 7,
         "upstream_rq_tx_reset": 3,
         "upstream_rq_timeout": 1,
         "upstream_rq_504": 1,
@@ -489,14 +490,21 @@ def test_grpc_calls_count_with_their_revision_and_faults_by_their_status() -> No
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        ({f"grpc.{code}": 1 for code in (1, 3, 5, 6, 7, 9, 11, 12, 16)}, Counts(20, 0, 9)),
-        ({"grpc.10": 4}, Counts(20, 0)),  # streams that a server ended when it went away
-        ({"upstream_rq_4xx": 5, "upstream_rq_429": 2, "upstream_rq_3xx": 1}, Counts(20, 2, 4)),
-        ({"upstream_rq_pending_failure_eject": 4, "upstream_rq_retry": 3}, Counts(21, 1)),
+        ({f"grpc.{code}": 1 for code in (1, 3, 5, 6, 7, 9, 11, 12, 16)}, Counts(9, 0, 9)),
+        ({"grpc.0": 16, "grpc.10": 4}, Counts(20, 0)),  # streams that a server ended when it went away
+        ({"grpc.0": 14, "upstream_rq_4xx": 5, "upstream_rq_429": 2, "upstream_rq_3xx": 1}, Counts(20, 2, 4)),
+        ({"grpc.0": 20, "upstream_rq_pending_failure_eject": 4, "upstream_rq_retry": 3}, Counts(21, 1)),
         (
-            {"upstream_rq_timeout": 3, "upstream_rq_tx_reset": 3, "upstream_rq_504": 1, "grpc.4": 1},
+            {
+                "grpc.0": 19,
+                "grpc.4": 1,
+                "upstream_rq_timeout": 3,
+                "upstream_rq_tx_reset": 3,
+                "upstream_rq_504": 1,
+            },
             Counts(22, 3),
         ),
+        ({}, Counts(0)),  # a server that knows no gRPC, or copies
     ],
 )
 def test_a_call_without_an_answer_never_counts_as_a_good_one(told: dict[str, int], expected: Counts) -> None:
