@@ -224,7 +224,7 @@ async def test_beyond_the_line_for_the_event_loop_it_is_429_too(loaded: Loaded, 
     service = Service(ONE, replace(loaded, seconds_per_call=1e-5), LIMITS)
     life = Lifecycle(Settings((ONE,), limits=LIMITS))
     life.models.serve(service)
-    server = life._server(App(life.models))
+    server = life._server(App(life.models), 20)
     serving = asyncio.create_task(server.serve(sockets=[socket.create_server(("127.0.0.1", 0))]))
     while not server.started:  # noqa: ASYNC110  nor this
         await asyncio.sleep(0)
