@@ -20,7 +20,7 @@ import pytest
 
 from noria_serving import contract
 from noria_serving.counters import recorder
-from noria_serving.errors import NoriaError, Reason
+from noria_serving.errors import NoriaError
 from noria_serving.limits import DEFAULT, Limits
 from noria_serving.model.loaded import Loaded
 from noria_serving.protocol import health_pb2, inference_pb2
@@ -485,9 +485,10 @@ async def test_words_that_are_no_unicode_end_no_stream_and_hide_no_model(
     await stream.done_writing()
     assert "no file caf?" in answer.error_message
     assert await stream.code() == CODES.OK
-    port.service.soundness.fault = NoriaError(Reason.MODEL_INVALID, "no file caf\udce9").message
+    while not port.service.soundness.fault:  # noqa: ASYNC110  it proves itself after it failed
+        await asyncio.sleep(0.01)
     found = await port.ask(f"{INFERENCE}RepositoryIndex", inference_pb2.RepositoryIndexRequest())
-    assert found.models[0].reason == "no file caf?"
+    assert found.models[0].reason == "the model fails on its golden rows: ValueError: no file caf?"
 
 
 async def aborted(stream: grpc.aio.StreamStreamCall[bytes, bytes]) -> str:
