@@ -100,7 +100,7 @@ async def gather(ctx: Context, obj: Json) -> View:
         for name, each in versions.items()
     )
     routing = ROUTINGS[deployment.spec.router.type]
-    hurry = any(state.is_new(one, commands) for one in ("abort", "undo"))
+    hurry = _is_stopped(commands, state)
     told, let_in = await asyncio.gather(
         serving_routers.told(ctx, obj, policy, state, routing, hurry=hurry),
         access.read(ctx, obj, hurry=hurry),
@@ -142,9 +142,8 @@ def _read(obj: Json) -> tuple[ModelDeployment, str, bool]:
         return *read_over(ModelDeployment, obj), False
     except InvalidSpec as error:
         deployment, _ = read_over(ModelDeployment, {**obj, "spec": _least(obj)})
-        commands, state = _commands(obj), state_of(deployment.status)
-        stops = any(state.is_new(one, commands) for one in ("abort", "undo"))
-        if not (stops or _is_ending(state)):
+        state = state_of(deployment.status)
+        if not (_is_stopped(_commands(obj), state) or _is_ending(state)):
             raise
         return deployment, error.message, True
 
@@ -162,6 +161,11 @@ def _alone(obj: Json, **fields: Any) -> ModelDeploymentSpec | None:
         return parse_as(ModelDeployment, {"metadata": obj["metadata"], "spec": spec}).spec
     except InvalidSpec:
         return None
+
+
+def _is_stopped(commands: Mapping[str, str], state: State) -> bool:
+    """Whether a person wants something stopped that is not yet."""
+    return any(state.is_new(one, commands) for one in ("abort", "undo"))
 
 
 def _is_ending(state: State) -> bool:
