@@ -153,6 +153,13 @@ class World:
     async def once(self, **config: Any) -> timedelta | None:
         return (await modeldeployment.reconcile(self.operator(**config), KEY)).after
 
+    async def passes(self, times: int, *, seconds: float) -> None:
+        """So many, and time between them."""
+        for _ in range(times):
+            await self.once()
+            self.api.serve()
+            self.api.clock.time += timedelta(seconds=seconds)
+
     async def settle(self, *, seconds: float = 10, passes: int = 20, **config: Any) -> None:
         """Until nothing is written any more, though time goes on; after each write with an operator that
         remembers nothing.

@@ -272,10 +272,7 @@ async def test_pods_go_once_nobody_sends_them_anything_any_more(tmp_path: Path, 
         world.api.clock.time += timedelta(seconds=1)
     assert after == timedelta(seconds=1), "looked at again soon"
     assert [one["weight"] for one in world.status["traffic"]] == [100, 0]
-    for _ in range(3):
-        await world.once()
-        world.api.serve()
-        world.api.clock.time += timedelta(seconds=1)
+    await world.passes(3, seconds=1)
     assert Key(DEPLOYMENT, NAMESPACE, two) not in world.api.objects
     assert len(world.names()) == 1
 
@@ -288,10 +285,7 @@ async def test_pods_go_once_their_last_request_is_answered(tmp_path: Path, route
     say(world.api, "abort", "now")
     world.servers.busy = {"flights-2": 1}
     for under_way in (True, False):
-        for _ in range(12):
-            await world.once()
-            world.api.serve()
-            world.api.clock.time += timedelta(seconds=5)
+        await world.passes(12, seconds=5)
         assert (Key(DEPLOYMENT, NAMESPACE, two) in world.api.objects) is under_way
         world.servers.busy = {}
 
@@ -303,10 +297,7 @@ async def test_a_request_without_an_end_holds_its_pods_for_five_minutes(tmp_path
     say(world.api, "abort", "now")
     world.servers.busy = {"flights-2": 1}
     for held in (True, False):
-        for _ in range(20):
-            await world.once()
-            world.api.serve()
-            world.api.clock.time += timedelta(seconds=10)
+        await world.passes(20, seconds=10)
         assert (Key(DEPLOYMENT, NAMESPACE, two) in world.api.objects) is held
 
 
