@@ -112,7 +112,9 @@ class Operator:
         self.queue = Queue()
         made = parts.context(parts.client, self.store, config, clock)
         self._attention = Attention(clock, spread=parts.spread)
-        self.context = replace(made, rush=lambda: len(self.queue) > 0, gap=self._attention.gap)
+        self.context = replace(
+            made, wake=self.queue.add, rush=lambda: len(self.queue) > 0, gap=self._attention.gap
+        )
         self._sender = Sender(clock)
         self._feed = Feed(config.notifications, self.store, self._sender, clock)
         self.lease = Lease(

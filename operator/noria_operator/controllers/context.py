@@ -201,6 +201,8 @@ class Context:
     """What passes over ContinuousTrainings found that wait for the ends of windows."""
     stillness: Stillness = field(default_factory=Stillness)
     """Whether pods are still asked, where no router tells."""
+    wake: Callable[[Key], None] = lambda _: None
+    """Has a key reconciled soon: what was asked in the background is answered."""
     rush: Callable[[], bool] = lambda: False
     """Whether other objects wait for a pass: what only reports may wait for them."""
     gap: Callable[[], Gap | None] = lambda: None

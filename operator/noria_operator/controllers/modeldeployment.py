@@ -14,7 +14,7 @@ from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.parsing import InvalidSpec
-from noria_operator.controllers import access, router, serving_children
+from noria_operator.controllers import access, router, serving_children, serving_queries
 from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.modeldeployment_status import put_off, tell
 from noria_operator.controllers.routing import preview
@@ -147,8 +147,9 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None, told_b
         waits.append(ctx.config.evidence_interval)
     judged = state.candidate is not None and state.stable is not None
     if judged or (state.candidate and state.step and not state.step.stalled and trouble is None):
-        asked = view.policy.queries and judged
-        waits.append(ctx.config.evidence_interval if asked else view.routing.pace(ctx.config, view.policy))
+        waits.append(view.routing.pace(ctx.config, view.policy))
+        asked = serving_queries.again(view.policy, view.observed, state)
+        waits += [asked - now if asked > now else ctx.config.evidence_interval] if asked else []
         due = step_due(view.policy, state, now)
         waits += [due - now] if due else []
     asked_again = access.again(view.access)

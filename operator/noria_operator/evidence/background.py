@@ -71,15 +71,24 @@ class Background(Generic[Result]):
         return found.result
 
     def read(
-        self, key: Hashable, reading: Callable[[], Awaitable[Result]], *, every: timedelta = timedelta()
+        self,
+        key: Hashable,
+        reading: Callable[[], Awaitable[Result]],
+        *,
+        every: timedelta = timedelta(),
+        then: Callable[[], None] = lambda: None,
     ) -> None:
-        """Read, unless this is being read already, or what was read last began less than `every` ago."""
+        """Read, unless this is being read already, or what was read last began less than `every` ago; `then`
+        is called once the result can be looked at.
+        """
         known = self._latest.get(key)
         due = known is None or self._clock() - known.began >= every.total_seconds()
         if due and key not in self._reading:
-            self._reading[key] = asyncio.create_task(self._read(key, reading))
+            self._reading[key] = asyncio.create_task(self._read(key, reading, then))
 
-    async def _read(self, key: Hashable, reading: Callable[[], Awaitable[Result]]) -> None:
+    async def _read(
+        self, key: Hashable, reading: Callable[[], Awaitable[Result]], then: Callable[[], None]
+    ) -> None:
         began = self._clock()
         try:
             found = await reading()
@@ -88,6 +97,7 @@ class Background(Generic[Result]):
             self._forget()
         finally:
             del self._reading[key]
+        then()
 
     def _forget(self) -> None:
         while len(self._latest) > REMEMBERED or self._unused() > UNUSED:

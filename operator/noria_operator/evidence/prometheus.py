@@ -34,9 +34,11 @@ class QueryReader:
         """The latest answer to a question."""
         return self._answers.latest(key)
 
-    def ask(self, key: Hashable, source: Source, query: str) -> None:
-        """Ask in the background, unless this is being asked already."""
-        self._answers.read(key, lambda: self._answer(source, query))
+    def ask(
+        self, key: Hashable, source: Source, query: str, *, then: Callable[[], None] = lambda: None
+    ) -> None:
+        """Ask in the background, unless this is being asked already; `then` is called once it is answered."""
+        self._answers.read(key, lambda: self._answer(source, query), then=then)
 
     async def settled(self) -> None:
         """Wait for what is being asked."""

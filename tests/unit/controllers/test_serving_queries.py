@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,10 +20,13 @@ from tests.unit.controllers.test_modeldeployment import STEPS, canary, condition
 from tests.unit.controllers.training_api import minutes
 
 from noria_operator.controllers import modeldeployment
+from noria_operator.controllers.context import Result
+from noria_operator.controllers.routing_envoy import UNCOUNTED
 from noria_operator.domain import metric_sources
 from noria_operator.domain.queries import Answer
 from noria_operator.domain.query_templates import ArgumentType, Template
 from noria_operator.evidence.prometheus import QueryReader
+from noria_operator.kube.kinds import Key
 
 Json = dict[str, Any]
 
@@ -52,13 +55,20 @@ class Asked:
     def answer(self, key: Hashable) -> Answer | None:
         return self.answers.get(key)
 
-    def ask(self, key: Hashable, source: metric_sources.Source, query: str) -> None:
+    woken: list[Key] = field(default_factory=list)
+    then: Callable[[], None] | None = None
+
+    def ask(
+        self, key: Hashable, source: metric_sources.Source, query: str, *, then: Callable[[], None]
+    ) -> None:
         self.asked.append((key, source.address, query))
+        self.then = then
 
 
-async def look(api: ServingApi, routers: Routers, folder: Path, source: Asked, **config: Any) -> None:
+async def look(api: ServingApi, routers: Routers, folder: Path, source: Asked, **config: Any) -> Result:
     ctx = started(api, routers, folder, **{"query_templates": {"late": LATE}} | config)
-    await modeldeployment.reconcile(replace(ctx, queries=cast(QueryReader, source)), KEY)
+    asking = replace(ctx, queries=cast(QueryReader, source), wake=source.woken.append)
+    return await modeldeployment.reconcile(asking, KEY)
 
 
 async def judged(folder: Path, **query: Any) -> tuple[ServingApi, Routers]:
@@ -88,6 +98,25 @@ async def test_a_query_is_asked_when_it_is_due_and_a_bad_answer_takes_the_weight
     await look(api, routers, tmp_path, source)
     assert weights(api) == {"flights-1": 100}
     assert "query late-orders: 1 measurements failed" in api.status["rejected"][0]["reason"]
+
+
+async def test_an_answer_wakes_the_rollout_which_is_left_alone_until_the_next_is_due(tmp_path: Path) -> None:
+    api, routers = await judged(tmp_path, interval="6s")
+    source = Asked()
+    asked = await look(api, routers, tmp_path, source)
+    assert asked.after == minutes(1 / 60), "a source that never answers is not waited for"
+    assert source.then is not None
+    source.then()
+    assert source.woken == [KEY]
+    source.answers[source.asked[0][0]] = Answer(api.clock.now(), (0.01,))
+    assert (await look(api, routers, tmp_path, source)).after == minutes(0.1)
+    api.clock.time += minutes(0.05)
+    assert (await look(api, routers, tmp_path, source)).after == minutes(0.05)
+
+
+async def test_a_query_that_cannot_be_asked_asks_for_no_look(tmp_path: Path) -> None:
+    api, routers = await judged(tmp_path, template="gone")
+    assert (await look(api, routers, tmp_path, Asked())).after == UNCOUNTED
 
 
 async def test_an_answer_to_what_was_asked_before_an_edit_counts_for_nothing(

@@ -34,6 +34,19 @@ async def source(handler: Handler) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+async def test_whoever_waits_for_an_answer_is_told_once_it_can_be_looked_at_also_of_an_error() -> None:
+    reader, found = QueryReader(lambda: NOW), asyncio.Queue[str]()
+
+    def told() -> None:
+        answer = reader.answer("key")
+        found.put_nowait(answer.error if answer else "nothing")
+
+    reader.ask("key", Source("", "http://127.0.0.1:1"), "up", then=told)
+    async with asyncio.timeout(10):
+        assert "Cannot connect" in await found.get()
+    await reader.close()
+
+
 async def test_a_question_is_asked_in_the_background_once_at_a_time_and_its_answer_is_kept() -> None:
     asked: list[str] = []
     answered = asyncio.Event()
