@@ -8,8 +8,6 @@ what somebody needs who calls what is rolled out.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from tools.cluster.layout import binary
 from tools.ports import free_port
 
 from benchmarks.harness import answers, eventually, kubectl
-from benchmarks.rollouts.contender import Contender, Json, Key
+from benchmarks.rollouts.contender import ANALYSIS, ERRORS, GOOD, INTERVAL, Contender, Json, Key
 from benchmarks.rollouts.ground import Ground, spawn
 from benchmarks.rollouts.pods import template
 from benchmarks.rollouts.watching import Watched, watching
@@ -29,6 +27,7 @@ from noria_operator.kube.kinds import Kind
 
 ROLLOUT = Kind("argoproj.io", "v1alpha1", "rollouts", "Rollout")
 REPLICASET = Kind("apps", "v1", "replicasets", "ReplicaSet")
+ANALYSISTEMPLATE = Kind("argoproj.io", "v1alpha1", "analysistemplates", "AnalysisTemplate")
 INGRESS = Kind("networking.k8s.io", "v1", "ingresses", "Ingress")
 CANARY_WEIGHT = "nginx.ingress.kubernetes.io/canary-weight"
 ACCOUNT = "argo-rollouts"
@@ -56,6 +55,8 @@ class Argo:
     process: psutil.Process
     metrics_url: str
     access: Access
+    source: str = ""
+    """Of what Prometheus errors are asked for, if any."""
     account: str = ACCOUNT
     kind: Kind = ROLLOUT
     reconcile_metric: str = "rollout_reconcile"
@@ -63,10 +64,12 @@ class Argo:
     async def prepare(self, keys: Sequence[Key]) -> None:
         for space in dict.fromkeys(space for space, _ in keys):
             await self.ground.client.create(kinds.NAMESPACE, "", {"metadata": {"name": space}})
+            if self.source:
+                await self.ground.client.create(ANALYSISTEMPLATE, space, analysis_template(self.source))
 
     async def create(self, key: Key) -> None:
         """A Rollout, and what its user writes to have it called."""
-        for kind, body in objects(key, self.access):
+        for kind, body in objects(key, self.access, judged=bool(self.source)):
             await self.ground.client.create(kind, key[0], body)
 
     def healthy(self, obj: Json) -> bool:
@@ -79,8 +82,12 @@ class Argo:
         status = obj.get("status", {})
         return bool(status.get("pauseConditions")) and status.get("currentStepIndex") == 1
 
-    async def abort(self, key: Key, watched: Watched) -> float:
-        """Until the Ingress says weight 0, or the challenger's ReplicaSet is asked for no pods: that is what
+    async def abort(self, key: Key) -> None:
+        await self.ground.client.apply_status(ROLLOUT, *key, {"abort": True})
+
+    @asynccontextmanager
+    async def weightless(self, key: Key, watched: Watched) -> AsyncIterator[Awaitable[float]]:
+        """When the Ingress says weight 0, or the challenger's ReplicaSet is asked for no pods: that is what
         weight 0 means here.
         """
         space, name = key
@@ -90,19 +97,13 @@ class Argo:
         ended = _weightless if routed else _podless
         async with watching(self.ground.kubeconfig, INGRESS if routed else REPLICASET) as told:
             await told.one(shown, lambda _: True)
-            return await self._abort(key, told.one(shown, ended))
-
-    async def _abort(self, key: Key, seen: Awaitable[float]) -> float:
-        """By the client that aborts Noria's rollouts too: starting a kubectl takes as long as the rest."""
-        start = time.monotonic()
-        task = asyncio.create_task(self.ground.client.apply_status(ROLLOUT, *key, {"abort": True}))
-        end = await seen
-        await task
-        return end - start
+            yield told.one(shown, ended)
 
 
-def objects(key: Key, access: Access) -> list[tuple[Kind, Json]]:
-    """What a user writes for a rollout that stops at half, in the order in which it is created."""
+def objects(key: Key, access: Access, *, judged: bool = False) -> list[tuple[Kind, Json]]:
+    """What a user writes for a rollout that stops at half, in the order in which it is created; `judged`: by
+    the AnalysisTemplate of its namespace.
+    """
     name = key[1]
     canary: Json = {"steps": [{"setWeight": 50}, {"pause": {}}]}
     services = {Access.SERVICE: [name], Access.INGRESS: [f"{name}-stable", f"{name}-canary"]}.get(access, [])
@@ -111,6 +112,9 @@ def objects(key: Key, access: Access) -> list[tuple[Kind, Json]]:
         written.append((INGRESS, _ingress(name)))
         canary |= {f"{role}Service": f"{name}-{role}" for role in ("stable", "canary")}
         canary["trafficRouting"] = {"nginx": {"stableIngress": name}}
+    if judged:
+        rollout = {"name": "rollout", "value": "/".join(key)}
+        canary["analysis"] = {"templates": [{"templateName": ANALYSIS}], "args": [rollout]}
     spec = {
         "replicas": 2,
         "selector": {"matchLabels": {"app": name}},
@@ -118,6 +122,18 @@ def objects(key: Key, access: Access) -> list[tuple[Kind, Json]]:
         "strategy": {"canary": canary},
     }
     return [*written, (ROLLOUT, {"metadata": {"name": name}, "spec": spec})]
+
+
+def analysis_template(source: str) -> Json:
+    """One bad answer of this Prometheus is the end of a rollout."""
+    asked = {"address": source, "query": ERRORS.format("{{args.rollout}}")}
+    metric = {
+        "name": ANALYSIS,
+        "interval": INTERVAL,
+        "successCondition": GOOD,
+        "provider": {"prometheus": asked},
+    }
+    return {"metadata": {"name": ANALYSIS}, "spec": {"args": [{"name": "rollout"}], "metrics": [metric]}}
 
 
 def _podless(replicas: Json) -> bool:
@@ -147,7 +163,9 @@ def _ingress(name: str) -> Json:
 
 
 @asynccontextmanager
-async def argo(ground: Ground, *, tuned: bool, access: Access = Access.SERVICE) -> AsyncIterator[Contender]:
+async def argo(
+    ground: Ground, *, tuned: bool, access: Access = Access.SERVICE, source: str = ""
+) -> AsyncIterator[Contender]:
     """Start the controller, end it afterwards."""
     crds = str(binary("argo-rollouts-crds.yaml"))
     kubectl(ground.kubeconfig, "apply", "--server-side", "-f", crds)
@@ -165,7 +183,7 @@ async def argo(ground: Ground, *, tuned: bool, access: Access = Access.SERVICE) 
         url = f"http://127.0.0.1:{metrics}/metrics"
         await eventually(lambda: answers(url))
         name = "Argo Rollouts" + (", tuned" if tuned else "") + access.value
-        yield Argo(ground, name, psutil.Process(process.pid), url, access)
+        yield Argo(ground, name, psutil.Process(process.pid), url, access, source)
     finally:
         process.terminate()
         process.wait(timeout=40)

@@ -10,6 +10,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -37,6 +38,11 @@ LONGEST = 5400.0
 """A step of ten thousand rollouts takes half of it."""
 ABORTS = 20
 PER_NAMESPACE = 100
+ANALYSIS = "errors"
+ERRORS = 'errors{{rollout="{}"}}'
+"""What is asked of a Prometheus, where one judges, of a rollout as namespace/name."""
+GOOD = "result[0] < 0.05"
+INTERVAL = "5s"
 
 
 class Contender(Protocol):
@@ -55,7 +61,8 @@ class Contender(Protocol):
     def healthy(self, obj: Json) -> bool: ...
     async def change(self, key: Key) -> None: ...
     def at_first_step(self, obj: Json) -> bool: ...
-    async def abort(self, key: Key, watched: Watched) -> float: ...
+    async def abort(self, key: Key) -> None: ...
+    def weightless(self, key: Key, watched: Watched) -> AbstractAsyncContextManager[Awaitable[float]]: ...
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,7 @@ async def measure(contender: Contender, watched: Watched, count: int) -> Figures
     tell("  at the first step", first, changed.since(created))
     idle_requests, idle_cpu, memory = await _idle(contender)
     say(f"  idle: {idle_requests:.0f} requests a minute, {idle_cpu:.1f} % of a core, {memory:.0f} MiB")
-    aborts = [await contender.abort(key, watched) for key in keys[:ABORTS]]
+    aborts = [await _abort(contender, key, watched) for key in keys[:ABORTS]]
     p50, p99 = await _reconciles(contender)
     return Figures(
         contender=contender.name,
@@ -200,6 +207,16 @@ async def _idle(contender: Contender) -> tuple[float, float, float]:
     await asyncio.sleep(IDLE_SECONDS)
     seconds, used = time.monotonic() - start, Meter.of(contender).since(before)
     return (used.requests / seconds * 60, used.cpu / seconds * 100, _memory(contender))
+
+
+async def _abort(contender: Contender, key: Key, watched: Watched) -> float:
+    """Seconds from the request to weight 0. One client aborts all: a kubectl takes as long to start as the
+    rest takes.
+    """
+    async with contender.weightless(key, watched) as seen, asyncio.TaskGroup() as group:
+        start = time.monotonic()
+        group.create_task(contender.abort(key))
+        return await seen - start
 
 
 def _memory(contender: Contender) -> float:

@@ -7,8 +7,7 @@ import json
 import re
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +30,7 @@ from benchmarks.harness import (
     operator_environment,
 )
 from benchmarks.objects import NAMESPACE
-from benchmarks.rollouts.contender import Contender, Json, Key
+from benchmarks.rollouts.contender import ANALYSIS, ERRORS, GOOD, INTERVAL, Contender, Json, Key
 from benchmarks.rollouts.ground import Ground, spawn
 from benchmarks.rollouts.pods import artifact
 from benchmarks.rollouts.watching import Watched, watching
@@ -54,6 +53,8 @@ class Noria:
     url: str
     metrics_url: str
     process: psutil.Process = field(init=False)
+    analysis: Json = field(default_factory=dict)
+    """`strategy.analysis`, if any."""
     started: subprocess.Popen[bytes] | None = None
     name: str = "Noria"
     account: str = ACCOUNT
@@ -99,7 +100,7 @@ class Noria:
         spec = {
             "model": key[1],
             "replicas": 2,
-            "strategy": {"steps": STEPS},
+            "strategy": {"steps": STEPS, **self.analysis},
             "router": {"replicas": 1},
         }
         body = {"metadata": {"name": key[1]}, "spec": spec}
@@ -118,14 +119,14 @@ class Noria:
         found = obj.get("status", {}).get("traffic", ())
         return [one["weight"] for one in found] == [50, 50] and all(one["verified"] for one in found)
 
-    async def abort(self, key: Key, watched: Watched) -> float:
-        """Until the router was seen to send the challenger nothing."""
-        start = time.monotonic()
+    async def abort(self, key: Key) -> None:
         said = {"metadata": {"annotations": {"noria.dev/abort": "bench"}}}
-        task = asyncio.create_task(self.ground.client.merge(self.kind, *key, said))
-        end = await watched.one(key, given_up)
-        await task
-        return end - start
+        await self.ground.client.merge(self.kind, *key, said)
+
+    @asynccontextmanager
+    async def weightless(self, key: Key, watched: Watched) -> AsyncIterator[Awaitable[float]]:
+        """When the router was seen to send the challenger nothing."""
+        yield watched.one(key, given_up)
 
 
 def given_up(obj: Json) -> bool:
@@ -137,8 +138,10 @@ def given_up(obj: Json) -> bool:
 
 
 @asynccontextmanager
-async def noria(ground: Ground) -> AsyncIterator[Contender]:
-    """Install the chart's roles, start routers as their pods appear, end them and the operator afterwards."""
+async def noria(ground: Ground, *, source: str = "") -> AsyncIterator[Contender]:
+    """Install the chart's roles, start routers as their pods appear, end them and the operator afterwards.
+    `source`: a Prometheus that is asked for errors.
+    """
     install(ground.kubeconfig)
     kubectl(ground.kubeconfig, "create", "namespace", NAMESPACE)
     apply_chart_roles(ground.kubeconfig)
@@ -146,7 +149,12 @@ async def noria(ground: Ground) -> AsyncIterator[Contender]:
     http, xds = free_port(), free_port()
     settings = operator_environment(login, ground.folder, http=http, xds=xds)
     url = f"http://127.0.0.1:{http}"
-    operator = Noria(ground, settings, url, metrics_url=f"{url}/metrics")
+    analysis: Json = {}
+    if source:
+        settings["NORIA_QUERY_TEMPLATES"] = json.dumps([query_template(source)])
+        query = {"name": ANALYSIS, "template": ANALYSIS, "successCondition": GOOD, "interval": INTERVAL}
+        analysis["analysis"] = {"queries": [query]}
+    operator = Noria(ground, settings, url, f"{url}/metrics", analysis)
     routers = Routers(ground, xds)
     following = asyncio.create_task(routers.follow())
     try:
@@ -157,6 +165,11 @@ async def noria(ground: Ground) -> AsyncIterator[Contender]:
             await following
         routers.stop()
         operator.stop()
+
+
+def query_template(source: str) -> Json:
+    """Of the installation, which asks this Prometheus."""
+    return {"name": ANALYSIS, "address": source, "query": ERRORS.format("{{namespace}}/{{deployment}}")}
 
 
 @dataclass

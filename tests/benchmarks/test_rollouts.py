@@ -9,16 +9,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from benchmarks.rollouts.__main__ import USUAL
-from benchmarks.rollouts.argo import ROLLOUT, Access, objects
-from benchmarks.rollouts.contender import Figures, keys_of, until_all
+from benchmarks.rollouts.argo import ROLLOUT, Access, analysis_template, objects
+from benchmarks.rollouts.contender import ANALYSIS, ERRORS, Figures, keys_of, until_all
+from benchmarks.rollouts.noria import query_template
 from benchmarks.rollouts.page import BEGIN, END, record
 from benchmarks.rollouts.pods import template
+from benchmarks.rollouts.samples import Prometheus
 from benchmarks.rollouts.watching import Watched, watching
 
+from noria_operator.domain.query_templates import templates_of
 from noria_operator.kube import kinds
 
 Json = dict[str, Any]
@@ -164,3 +168,38 @@ def test_rollouts_of_the_peer_are_called_by_the_services_that_its_users_write(
 def test_who_runs_all_compares_with_rollouts_that_can_be_called() -> None:
     assert "argo-tuned" in USUAL
     assert "argo-uncalled" not in USUAL
+
+
+async def test_a_source_turns_bad_for_one_rollout_and_keeps_when_it_said_so_first() -> None:
+    source = Prometheus()
+    async with source.listening() as address, aiohttp.ClientSession() as session:
+
+        async def errors(name: str) -> str:
+            form = {"query": ERRORS.format(name)}
+            async with session.post(f"{address}/api/v1/query", data=form) as answer:
+                return str((await answer.json())["data"]["result"][0]["value"][1])
+
+        assert [await errors("team-0/a"), await errors("team-0/b")] == ["0", "0"]
+        source.bad.add("team-0/a")
+        assert source.told == {}
+        assert [await errors("team-0/a"), await errors("team-0/b")] == ["1", "0"]
+        first = dict(source.told)
+        await errors("team-0/a")
+    assert list(first) == ["team-0/a"]
+    assert source.told == first
+    assert source.asked == {"team-0/a", "team-0/b"}
+
+
+def test_both_are_judged_by_the_same_question_and_bound() -> None:
+    asked = analysis_template("http://source")["spec"]["metrics"][0]
+    ours = query_template("http://source")
+    question = asked["provider"]["prometheus"]["query"].replace("{{args.rollout}}", "a/b")
+    assert question == ours["query"].replace("{{namespace}}/{{deployment}}", "a/b") == 'errors{rollout="a/b"}'
+    assert templates_of(json.dumps([ours]), {})[ANALYSIS].source.address == "http://source"
+    (kind, body) = objects(("a", "b"), Access.NONE, judged=True)[0]
+    judged = body["spec"]["strategy"]["canary"]["analysis"]
+    assert kind == ROLLOUT
+    assert judged == {
+        "templates": [{"templateName": ANALYSIS}],
+        "args": [{"name": "rollout", "value": "a/b"}],
+    }
