@@ -250,12 +250,11 @@ async def test_a_watch_that_never_had_a_bookmark_may_be_silent(monkeypatch: pyte
 
 
 async def test_bookmarks_keep_a_quiet_watch_alive_and_silence_shows() -> None:
-    heard = asyncio.Event()
+    over = asyncio.Event()
 
     async def quiet(response: web.StreamResponse) -> None:
-        await asyncio.sleep(0.5)
+        await over.wait()
         await response.write(MARK)
-        heard.set()
         await asyncio.sleep(30)
 
     api = Api(quiet)
@@ -264,7 +263,7 @@ async def test_bookmarks_keep_a_quiet_watch_alive_and_silence_shows() -> None:
         await asyncio.sleep(0.4)
         silent = watcher.age()
         assert silent > 0.3
-        await heard.wait()
+        over.set()
         await until(lambda: watcher.age() < silent)
         assert seen == [(None, "listed")]
 
