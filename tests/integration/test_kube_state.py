@@ -25,8 +25,9 @@ from noria_operator.kube.stream import State, Stream
 from noria_operator.kube.watch import Watcher
 from noria_operator.process import SELECTORS, Operator
 
-PERIOD = 2.0
-"""Seconds between comparisons here; watches last one."""
+PERIOD = 2.5
+"""Seconds between comparisons here; watches last one, so that every third begins with all there is: a period
+that is over as a watch ends would be due with it or a whole watch later, which lists might not wait for."""
 LATE: Json = {
     "metadata": {"name": "late", "labels": {"app.kubernetes.io/managed-by": "noria"}},
     "spec": {"ports": [{"port": 80}]},
