@@ -140,6 +140,9 @@ async def test_keys_are_read_from_an_issuer_that_can_prove_its_name(tmp_path: Pa
         async with router(port, guards=guards, access=tmp_path) as envoy:
             await envoy.until_ready()
             headers = {"Authorization": f"Bearer {issuer.token()}"}
+            async with asyncio.timeout(10):  # a router is ready before the names of issuers are resolved
+                while (await envoy.get("plain", headers=headers))[0] != 200:  # noqa: ASYNC110 - it looks
+                    await asyncio.sleep(0.05)
             found = {name: (await envoy.get(name, headers=headers))[0] for name in places}
             assert found == {"plain": 200, "unknown": 401, "nowhere": 401, "missing": 401}
 
