@@ -324,7 +324,7 @@ async def test_what_is_no_discovery_request_is_refused(body: bytes) -> None:
 
 async def test_a_router_that_does_not_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "HEARTBEAT", 0.2)
-    monkeypatch.setattr(stream, "SILENCE", 0.5)
+    monkeypatch.setattr(stream, "SILENCE", 2.0)
     cluster, port = Cluster(), free_port()
     async with discovery(cluster.store(), port), router(port) as envoy:
         await envoy.until_ready()
