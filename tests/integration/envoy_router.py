@@ -283,6 +283,17 @@ class Router:
             while await self.weights(deployment) != wanted:  # noqa: ASYNC110 - another process changes it
                 await asyncio.sleep(0.001)
 
+    async def until_pods(self, cluster: str, *ports: int) -> None:
+        """Until these, and no others, are where requests to a cluster of Envoy's can go."""
+        async with asyncio.timeout(10):
+            while await self._pods(cluster) != set(ports):  # noqa: ASYNC110 - another process changes it
+                await asyncio.sleep(0.01)
+
+    async def _pods(self, cluster: str) -> set[int]:
+        places = (await self.dump())["endpoints"].get(cluster, {}).get("endpoints", ())
+        found = [one["endpoint"]["address"] for place in places for one in place.get("lb_endpoints", ())]
+        return {address["socket_address"]["port_value"] for address in found}
+
     async def until_ready(self) -> None:
         async with asyncio.timeout(10):
             while not await self.ready():  # noqa: ASYNC110 - another process changes it

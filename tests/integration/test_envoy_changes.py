@@ -55,13 +55,16 @@ async def test_a_challenger_that_loses_all_its_pods_fails_no_request_and_comes_b
                     await asyncio.sleep(0.1)
                 cluster.endpoints("m-2")
                 await asyncio.sleep(0.2)
+            await envoy.until_pods("m-2")
             assert load.failed == 0, load.answers
             assert await envoy.weights("m") == {"m-1": 50, "m-2": 50}, "what was asked for still stands"
             alone = Load(envoy, "m")
             await alone.requests(100)
             assert alone.shares() == {"m-1": 100}
             cluster.endpoints("m-2", canary.port)
-            await asyncio.sleep(0.2)
+            async with asyncio.timeout(10):
+                while await envoy.get("m") != (200, "m-2"):
+                    pass  # every second answer once its routes are there
             back = Load(envoy, "m")
             await back.requests(100)
             assert back.shares().keys() == {"m-1", "m-2"}

@@ -56,16 +56,16 @@ async def test_every_way_of_failing_is_counted_once_and_as_an_error_of_its_versi
                     await envoy.get("m")
             await asyncio.sleep(0.1)
             assert await counts() == Counts(7, 5, 1), "a client that gives up on a hanging version"
-            cluster.endpoints("m-1", free_port())
-            await asyncio.sleep(0.2)
+            cluster.endpoints("m-1", nobody := free_port())
+            await envoy.until_pods("m-1", nobody)
             assert (await envoy.get("m"))[0] == 503
             assert await counts() == Counts(8, 6, 1), "nobody listens; tried four times, counted once"
             cluster.endpoints("m-1")
-            await asyncio.sleep(0.2)
+            await envoy.until_pods("m-1")
             assert (await envoy.get("m"))[0] == 503
             assert await counts() == Counts(9, 7, 1), "no endpoint at all"
             cluster.endpoints("m-1", server.port)
-            await asyncio.sleep(0.2)
+            await envoy.until_pods("m-1", server.port)
             server.behaviour = "moved"
             assert (await envoy.get("m"))[0] == 307
             assert await counts() == Counts(10, 7, 2), "nobody was told anything"

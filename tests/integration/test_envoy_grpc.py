@@ -208,8 +208,8 @@ async def test_faults_are_errors_of_their_version_and_clients_mistakes_are_not()
                 assert await call.code() == CODES.DEADLINE_EXCEEDED
                 await asyncio.sleep(0.2)
                 assert await counts() == Counts(9, 6, 2), "a client that gives up on a hanging version"
-                cluster.endpoints("m-1", http.port, grpc=[free_port()])
-                await asyncio.sleep(0.2)
+                cluster.endpoints("m-1", http.port, grpc=[nobody := free_port()])
+                await envoy.until_pods("m-1_grpc", nobody)
                 assert (await ask(client))[0] == CODES.UNAVAILABLE
                 assert await counts() == Counts(10, 7, 2), "nobody listens; tried four times, counted once"
                 await envoy.get("m")
