@@ -224,12 +224,13 @@ async def test_requests_in_flight_and_those_that_met_no_pod_are_told_by_version(
             url = f"http://127.0.0.1:{envoy.traffic}/v2/models/asleep/infer"
             async with envoy.session.get(url) as refused:
                 assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
-            old.delay = new.delay = 1.0
+            old.released = new.released = asyncio.Event()
             waiting = [asyncio.create_task(envoy.get("m")) for _ in range(12)]
             while old.served + new.served < 12:  # noqa: ASYNC110 (nothing tells when they have arrived)
                 await asyncio.sleep(0.01)
             found = await scrape(f"127.0.0.1:{envoy.stats}", endpoint)
             shares = {"1": old.served, "2": new.served}
+            old.released.set()
             assert {status for status, _ in await asyncio.gather(*waiting)} == {200}
     active = {
         (label["deployment"], label["version"]): value
@@ -259,7 +260,7 @@ async def test_requests_under_way_are_seen_until_the_last_one_is_answered() -> N
     async with upstream("m-1") as server, upstream("m-2") as other:
         cluster.endpoints("m-1", server.port)
         cluster.endpoints("m-2", other.port)
-        cluster.deployment("m", {"m-1": 100, "m-2": 0}, router={"timeout": "2s"})
+        cluster.deployment("m", {"m-1": 100, "m-2": 0})
         async with discovery(cluster.store(), port), router(port) as envoy:
             await envoy.until_ready()
             reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
@@ -268,13 +269,14 @@ async def test_requests_under_way_are_seen_until_the_last_one_is_answered() -> N
                 return await reader.active(NAMESPACE, [envoy.pod(pod)], ["m-1", "m-2"])
 
             assert await active() == {"m-1": 0, "m-2": 0}
-            server.behaviour = "hang"
+            server.released = asyncio.Event()
             asked = [asyncio.create_task(envoy.get("m")) for _ in range(3)]
             await until_waiting(reader, envoy, {"m-1": 3, "m-2": 0})
             cluster.deployment("m", {"m-1": 0, "m-2": 100})
             await envoy.until_weights("m", {"m-1": 0, "m-2": 100})
             assert await envoy.get("m") == (200, "m-2")
             assert await active() == {"m-1": 3, "m-2": 0}, "weight 0 ends no request"
+            server.released.set()
             await asyncio.gather(*asked)
             assert await active() == {"m-1": 0, "m-2": 0}
             away = RouterReader(stats_port=free_port(), traffic_port=envoy.traffic)
@@ -286,14 +288,15 @@ async def test_what_testers_of_a_preview_wait_for_is_no_request_that_hangs_by_we
     async with upstream("m-1") as server, upstream("m-2") as other:
         cluster.endpoints("m-1", server.port)
         cluster.endpoints("m-2", other.port)
-        weights, router_ = {"m-1": 0, "m-2": 100}, {"timeout": "2s"}
-        cluster.deployment("m", weights, challenger="m-2", strategy={"preview": True}, router=router_)
+        weights = {"m-1": 0, "m-2": 100}
+        cluster.deployment("m", weights, challenger="m-2", strategy={"preview": True})
         async with discovery(cluster.store(), port), router(port) as envoy:
             await envoy.until_ready()
             reader, read = RouterReader(stats_port=envoy.stats), [envoy.pod()]
-            other.behaviour = "hang"
+            other.released = asyncio.Event()
             asked = [asyncio.create_task(envoy.get(host)) for host in ("m", "m-preview", "m-preview")]
             await until_waiting(reader, envoy, {"m-2": 3})
             assert await reader.under_way(NAMESPACE, read, ["m-1", "m-2"]) == {"m-1": 0, "m-2": 1}
+            other.released.set()
             await asyncio.gather(*asked)
             await reader.close()
