@@ -36,8 +36,9 @@ async def play(cluster: Cluster, *, code: int = 0, scored: str = evaluation("0.7
     """Let every pending pod end as its program should (`scored`: what the evaluation says), or all with this
     exit code.
     """
+    pods = await cluster.client.list(POD, cluster.namespace)  # first: the owner of each is there then
     jobs = {obj["metadata"]["uid"]: obj for obj in await cluster.client.list(TRAININGJOB, cluster.namespace)}
-    for pod in await cluster.client.list(POD, cluster.namespace):
+    for pod in pods:
         if pod.get("status", {}).get("phase") != "Pending":
             continue
         program = pod["spec"]["containers"][0]["name"]
