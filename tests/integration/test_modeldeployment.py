@@ -316,14 +316,13 @@ async def test_where_one_copy_fits_the_new_pods_are_made_when_the_old_ones_are_g
     await deploy(cluster)
     async with running(cluster, config, routers):
         await until(cluster, serves(1))
-        body = {"spec": {"model": NAME, "strategy": {"type": "Recreate"}}}
-        await cluster.client.apply(
-            MODELDEPLOYMENT,
-            cluster.namespace,
-            {"metadata": {"name": NAME}, **body},
-            manager="test",
-            force=True,
+        change = {"metadata": {"name": NAME}, "spec": {"model": NAME, "strategy": {"type": "Recreate"}}}
+        changed = await cluster.client.apply(
+            MODELDEPLOYMENT, cluster.namespace, change, manager="test", force=True
         )
+        generation = changed["metadata"]["generation"]
+        # Versions are told by another watch, and one that begins by the former spec goes on by it.
+        await until(cluster, lambda it: it["observedGeneration"] == generation)
         await approve(cluster, 2)
         found = await until(cluster, lambda it: "nothing answers until it is ready" in it.get("message", ""))
         servable = next(one for one in found["conditions"] if one["type"] == "Servable")
