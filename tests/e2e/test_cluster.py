@@ -125,7 +125,7 @@ def test_a_service_is_found_by_name_from_pods_and_by_address_from_the_host(
     kubectl.apply(service, pod(namespace, "web", serve, **scratch))
     kubectl("wait", f"--namespace={namespace}", "--for=condition=Ready", "pod/web", "--timeout=60s")
     get = r"printf 'GET / HTTP/1.0\r\n\r\n'"
-    ask = f"for i in 1 2 3 4 5; do {get} | nc web 80 | grep hello {SAY} && exit 0; sleep 0.5; done; exit 1"
+    ask = f"until {get} | nc web 80 | grep hello {SAY}; do sleep 0.5; done"
     kubectl.apply(pod(namespace, "client", ask))
     assert finished(kubectl, namespace, "client") == "hello\n"
     found = kubectl.json("get", "service", "web", f"--namespace={namespace}")
