@@ -13,6 +13,7 @@ from tests.e2e.load import CONNECTIONS, Load
 from tests.e2e.manifests import autoscaler, claim, model_deployment, training_job
 from tests.e2e.rollouts import address, champions
 from tests.e2e.routed import RARE, behind, chance
+from tools.cluster.process import wait_for
 
 STRATEGY = {
     "steps": [{"weight": 10, "minRequests": 20}, {"weight": 50, "minRequests": 200}],
@@ -116,10 +117,15 @@ def unready(kube: Kube, pods: list[Json]) -> None:
 
 def test_pods_that_serve_go_on_when_all_of_them_turn_unready(kube: Kube, served: Json) -> None:
     pods = champions(kube, kube.until("ModelDeployment", "tiny", phase("Healthy")))
+
+    def told() -> bool:
+        unready(kube, pods)  # each time: the kubelet may have been faster than the operator
+        md = kube.get("ModelDeployment", "tiny")
+        return md is not None and condition(md, "Ready")["status"] == "False"
+
     with Load(address(kube)) as load:
         load.until_sent(40)
-        unready(kube, pods)
-        kube.until("ModelDeployment", "tiny", lambda md: condition(md, "Ready")["status"] == "False")
+        assert wait_for(told, 60)
         load.until_sent(80)
     assert load.failures == []
     kube.until("ModelDeployment", "tiny", phase("Healthy"))
