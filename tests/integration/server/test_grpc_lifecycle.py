@@ -34,7 +34,7 @@ def request(identifier: str = "") -> bytes:
 async def served(matrix_bundle: Bundle) -> AsyncIterator[tuple[Process, grpc.aio.Channel]]:
     port = free_port()
     async with (
-        ready(matrix_bundle.path, NORIA_GRPC_PORT=str(port), NORIA_DRAIN_SECONDS="0.5") as server,
+        ready(matrix_bundle.path, NORIA_GRPC_PORT=str(port), NORIA_DRAIN_SECONDS="2") as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         server.grpc = port

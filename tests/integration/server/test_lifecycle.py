@@ -61,7 +61,7 @@ def slow_bundle(matrix: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.
 @pytest.fixture
 async def server(matrix_bundle: Bundle) -> AsyncIterator[Process]:
     digest = matrix_bundle.digest
-    async with ready(matrix_bundle.path, NORIA_DIGEST=digest, NORIA_DRAIN_SECONDS="0.5") as server:
+    async with ready(matrix_bundle.path, NORIA_DIGEST=digest, NORIA_DRAIN_SECONDS="2") as server:
         yield server
 
 
