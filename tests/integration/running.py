@@ -31,7 +31,7 @@ from noria_operator.process import Operator, Parts
 T = TypeVar("T")
 NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 WAIT_SECONDS = 20.0
-QUICK = Timing(duration=3.0, renew_deadline=2.0, retry=0.2)
+QUICK = Timing(duration=6.0, renew_deadline=4.5, retry=0.2)
 """A lease that is given up and taken over within a few seconds."""
 
 
