@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_operator.kube.alike import Alike
-from noria_operator.kube.kinds import CONTROLLERREVISION, DEPLOYMENT, POD, Json
+from noria_operator.kube.kinds import CONTROLLERREVISION, DEPLOYMENT, POD, SECRET, Json
 
 PROBE = {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 1}
 
@@ -52,9 +52,25 @@ def test_true_is_not_taken_for_one() -> None:
         assert [type(each) for each in found] == [type(value)]
 
 
+def test_pods_that_differ_in_their_address_share_the_rest() -> None:
+    alike = Alike()
+
+    def pod(address: str) -> Json:
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        ports = [{"name": "http", "containerPort": 8080}]
+        spec, status = {"containers": [{"ports": ports}]}, {"podIP": address, "conditions": [ready]}
+        return alike(POD, {"metadata": {"name": address}, "spec": spec, "status": status}, None)
+
+    one, two = pod("10.0.0.1"), pod("10.0.0.2")
+    assert one["spec"] is two["spec"]
+    assert one["status"]["conditions"] is two["status"]["conditions"]
+    assert (one["status"]["podIP"], two["status"]["podIP"]) == ("10.0.0.1", "10.0.0.2")
+
+
 def test_others_are_left_as_they_are() -> None:
-    pod = {"metadata": {}, "spec": {}}
-    assert Alike()(POD, pod, None) is pod
+    secret = {"metadata": {}, "data": {}}
+    found = Alike()(SECRET, secret, None)
+    assert (found, found["data"] is secret["data"]) == (secret, True)
     assert Alike()(DEPLOYMENT, {"metadata": {}}, None) == {"metadata": {}}
 
 
