@@ -80,6 +80,11 @@ def _noria_logged(served: Served, backend: str, folder: Path) -> Command:
     return replace(command, env={**command.env, "NORIA_PAYLOAD_LOG": log})
 
 
+def _noria_uncounted(served: Served, backend: str, folder: Path) -> Command:
+    command = _noria(served, backend, folder)
+    return replace(command, argv=[command.argv[0], str(PROGRAMS / "noria_uncounted.py")])
+
+
 def _mlserver(served: Served, backend: str, folder: Path, *, implementation: str | None = None) -> Command:
     """`implementation`: another one than that of the backend."""
     http, grpc, metrics = free_port(), free_port(), free_port()
@@ -192,6 +197,10 @@ KSERVE = Server("kserve", "KServe SDK 0.21.0", _kserve, label="output-0", binary
 NORIA_LABELS = Server(
     "noria-labels", "Noria, asked for labels", _noria, json=False, grpc=True, asks="label", shapes=("large",)
 )
+NORIA_UNCOUNTED = Server(
+    "noria-uncounted", "Noria, counting switched off", _noria_uncounted, json=False, grpc=True,
+    shapes=("large",),
+)  # fmt: skip
 NORIA_LOGGED = Server(
     "noria-logged", "Noria, payload log on", _noria_logged, shapes=("small",), backends=("onnx",)
 )

@@ -25,6 +25,7 @@ from benchmarks.server.measure import Cell, Figures, WrongAnswer, visit
 LANES = (
     servers.NORIA,
     servers.NORIA_LABELS,
+    servers.NORIA_UNCOUNTED,
     servers.NORIA_LOGGED,
     servers.MLSERVER,
     servers.KSERVE,

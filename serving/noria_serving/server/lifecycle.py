@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import uvicorn
 
-from noria_serving import result, scratch
+from noria_serving import allocator, result, scratch
 from noria_serving.contract import VERIFICATION_SCHEMA
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.payload.log import FLUSH_SECONDS
@@ -164,6 +164,7 @@ class Lifecycle:
         except NoriaError as error:
             return _failed(error)
         gc.freeze()  # else a collection of libraries and models, 50 to 200 ms, meets some request
+        allocator.keep()  # now, so that what loading freed is given back
         self._loaded = True
         self._ticking = asyncio.create_task(self.models.keep_ticking())
         self._watching = asyncio.create_task(_watch(self._settings.limits.deadline))
