@@ -14,12 +14,10 @@ from typing import Final
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 """Numbers of malloc.h."""
-LARGEST: Final = 32 * 1024**2
-"""Bytes of the largest piece of memory that is kept. glibc comes to this by itself, and goes no further,
-where such pieces are freed.
-"""
-UNUSED: Final = 2 * LARGEST
-"""Bytes at the end of a heap that may stay unused; glibc's own most, too."""
+LARGEST: Final = 4 * 1024**2
+"""Bytes of the largest piece of memory that is kept: what takes more is worth the kernel's work."""
+UNUSED: Final = 4 * LARGEST
+"""Bytes at the end of a heap that may stay unused. A version's thread has a heap of its own."""
 
 
 def keep() -> bool:
