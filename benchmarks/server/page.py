@@ -54,7 +54,7 @@ RAW_AND_LARGE = """\
 there is nothing to parse, and Noria counts 50,000 values a request. {apart} between the two here; with
   counting switched off, as this benchmark alone can do, Noria takes what the line says that names it. Two
   thirds of counting are sorts ([ADR 40](../adr/0040-counting-is-not-compiled.md) says what counting in C
-  would gain), and beside a busy core it takes half as long again as alone. Asked for
+  would gain). Asked for
   labels alone Noria computes probabilities all the same, as it counts predictions by them. What is
   counted is exact; only embeddings are sampled. Other ways were tried, and gained nothing that could be
   measured: comparing values with all bounds instead of sorting them (in runs of

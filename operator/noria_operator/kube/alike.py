@@ -41,7 +41,9 @@ _BULK: Final[Mapping[Kind, Sequence[str]]] = {
 }
 """Where much stands that others have, too."""
 MOST: Final = 50_000
-"""Parts that are remembered, 150 bytes each besides what is shared. Two dozen of a version are its own."""
+"""Parts that are remembered, 150 bytes each besides what is shared, whether an object still has them or not:
+some 25 MB at most. Two dozen of a version are its own.
+"""
 _PLAIN: Final = 2
 """The last version of marshal's format in which equal values of equal types are equal bytes."""
 
