@@ -76,6 +76,8 @@ WORKERS = 16
 """Passes at a time. Most of a pass waits for the API server; beyond what keeps that busy, more of them make
 each other, the lease and the next abort wait longer.
 """
+TOGETHER = 0.02
+"""Seconds until what was woken by an answer is looked at: answers to what one pass asked come together."""
 DRAIN_SECONDS = 20.0
 """How long workers may finish after SIGTERM; stays below the pod's terminationGracePeriodSeconds."""
 
@@ -113,7 +115,10 @@ class Operator:
         made = parts.context(parts.client, self.store, config, clock)
         self._attention = Attention(clock, spread=parts.spread)
         self.context = replace(
-            made, wake=self.queue.add, rush=lambda: len(self.queue) > 0, gap=self._attention.gap
+            made,
+            wake=lambda key: self.queue.add_after(key, TOGETHER),
+            rush=lambda: len(self.queue) > 0,
+            gap=self._attention.gap,
         )
         self._sender = Sender(clock)
         self._feed = Feed(config.notifications, self.store, self._sender, clock)

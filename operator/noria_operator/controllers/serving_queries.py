@@ -17,6 +17,7 @@ from noria_operator.domain import queries
 from noria_operator.domain.queries import Asked, Measured, QueryPolicy
 from noria_operator.domain.query_templates import InvalidArgument
 from noria_operator.domain.rollout_arms import seats
+from noria_operator.domain.rollout_clock import not_ahead
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Revision, State
@@ -25,6 +26,7 @@ from noria_operator.kube.kinds import MODELDEPLOYMENT, Key
 
 def asked(ctx: Context, deployment: ModelDeployment, policy: Policy, state: State) -> dict[str, Asked]:
     """Every query of the analysis by name; those that are due are asked in the background."""
+    state = not_ahead(state, ctx.clock.now())
     labels = _labels(deployment, state)
     return {one.name: _asked(ctx, deployment, one, state, labels) for one in policy.queries}
 
@@ -63,6 +65,8 @@ def _asked(
         return Asked(query)
     key = (deployment.metadata.uid, candidate.target.name, candidate.started_at, policy.name, query)
     answer = ctx.queries.answer(key)
+    if answer is not None and answer.at > ctx.clock.now():
+        answer = None  # the clock was set back: each pass would count it again
     measured = analysis.queries.get(policy.name, Measured())
     now = queries.measure(policy, measured, Asked(query, answer), analysis.since)
     due = queries.due(policy, now, analysis.since)

@@ -114,6 +114,24 @@ async def test_an_answer_wakes_the_rollout_which_is_left_alone_until_the_next_is
     assert (await look(api, routers, tmp_path, source)).after == minutes(0.05)
 
 
+async def test_an_answer_counts_once_though_the_clock_is_set_back(tmp_path: Path) -> None:
+    api, routers = await judged(tmp_path, failureLimit=2, interval="10s")
+    source = Asked()
+    await look(api, routers, tmp_path, source)
+    source.answers[source.asked[0][0]] = Answer(api.clock.now(), (0.5,))
+    await look(api, routers, tmp_path, source)
+    api.clock.time -= minutes(0.5)
+    source.asked.clear()
+    for _ in range(4):
+        api.clock.time += minutes(0.04)
+        await look(api, routers, tmp_path, source)
+    assert weights(api) == {"flights-1": 50, "flights-2": 50}
+    assert source.asked == []
+    api.clock.time += minutes(0.1)
+    await look(api, routers, tmp_path, source)
+    assert len(source.asked) == 1, "the next one is not put off until the clock is where it was"
+
+
 async def test_a_query_that_cannot_be_asked_asks_for_no_look(tmp_path: Path) -> None:
     api, routers = await judged(tmp_path, template="gone")
     assert (await look(api, routers, tmp_path, Asked())).after == UNCOUNTED
