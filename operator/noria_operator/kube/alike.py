@@ -56,12 +56,12 @@ class Alike:
 
     def __call__(self, kind: Kind, obj: Json, before: Json | None) -> Json:
         """The object; `before` is what was kept of it until now."""
-        held = dict(obj)
+        held = {}
         for name in _BULK.get(kind, ()):
             if name in obj:
                 part, known = obj[name], (before or {}).get(name)
                 held[name] = known if known == part else self._shared(part)
-        return held
+        return {**obj, **held} if held else obj
 
     def _shared(self, part: Any) -> Any:
         if type(part) is dict:
