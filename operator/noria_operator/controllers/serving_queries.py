@@ -26,6 +26,8 @@ from noria_operator.kube.kinds import MODELDEPLOYMENT, Key
 
 def asked(ctx: Context, deployment: ModelDeployment, policy: Policy, state: State) -> dict[str, Asked]:
     """Every query of the analysis by name; those that are due are asked in the background."""
+    if not policy.queries:
+        return {}
     state = not_ahead(state, ctx.clock.now())
     labels = _labels(deployment, state)
     return {one.name: _asked(ctx, deployment, one, state, labels) for one in policy.queries}

@@ -51,12 +51,11 @@ class Asked:
 
     asked: list[tuple[Hashable, str, str]] = field(default_factory=list)
     answers: dict[Hashable, Answer] = field(default_factory=dict)
+    woken: list[Key] = field(default_factory=list)
+    then: Callable[[], None] | None = None
 
     def answer(self, key: Hashable) -> Answer | None:
         return self.answers.get(key)
-
-    woken: list[Key] = field(default_factory=list)
-    then: Callable[[], None] | None = None
 
     def ask(
         self, key: Hashable, source: metric_sources.Source, query: str, *, then: Callable[[], None]
