@@ -21,7 +21,9 @@ def faults(times):
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 faults(10)
-print(faults(100), allocator.keep(), faults(10) and faults(100))
+before, kept = faults(100), allocator.keep()
+faults(10)
+print(before, kept, faults(100))
 """
 
 
