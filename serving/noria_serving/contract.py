@@ -173,6 +173,10 @@ SQUARE_UNITS: Final = (2 * SCORE_BINS) ** 2
 SLICE_SCORES: Final = 2 * SLICE_SCORE_BINS + CALIBRATION_BINS + 2
 """Counts of a group's labelled scores: negatives and positives by bin; in each of CALIBRATION_BINS the sum of
 scores, each the middle of one of SCORE_BINS, in halves of a bin; sums of log loss and of squares."""
+CLASS_SUMS: Final = ("loss", "loss_squared", "brier", "brier_squared")
+"""Of labelled rows of several classes: sums of log loss, of the Brier score and of their squares, each row's
+as a whole number of LOSS_UNITS parts. In `class_scores` they come after negatives and positives by bin
+(SLICE_SCORE_BINS of them) of each class against all others."""
 DELAY_BOUNDS: Final = (1, 60, 600, 3600, 21_600, 86_400, 259_200, 604_800, 1_209_600, 2_592_000, 7_776_000)
 """Seconds from prediction to label: 1 s, 1 min, 10 min, 1 h, 6 h, 1 d, 3 d, 7 d, 14 d, 30 d, 90 d."""
 
@@ -223,6 +227,7 @@ _PLAIN: Final = (
     "feedback",
     "scores",
     "confusion",
+    "class_scores",
     "slice_labels",
     "slice_scores",
     "label_delay",

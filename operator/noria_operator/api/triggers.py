@@ -78,8 +78,8 @@ class Performance(Spec):
     ] = Field(
         description="Metric computed from feedback. Two classes (threshold 0.5): all but rmse and mae; "
         "calibration is the gap between mean score and share of positives, ece that in tenths of the score. "
-        "Several: accuracy, calibration, ece and, of up to 20, f1, precision and recall (means over "
-        "classes). Regression: rmse, mae."
+        "Several: accuracy, calibration, ece and, of up to 20, auc, logloss, brier, f1, precision, recall. "
+        "Regression: rmse, mae."
     )  # fmt: skip
     cost_matrix: CostMatrix | None = Field(
         default=None, description="With metric expectedCost: what a label costs. Absent: 1 for each mistake."

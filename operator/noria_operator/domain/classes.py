@@ -6,8 +6,9 @@ and recall are means over the classes that occur (scikit-learn's `macro`), so th
 frequent one; their variance is by the delta method (Takahashi et al., "Confidence interval for micro-averaged
 F1 and macro-averaged F1 scores", Applied Intelligence 2022).
 
-Invariants: counts alone decide; what needs the probability of a class that was not predicted (auc, log loss,
-Brier), or the names of classes (what a mistake costs), cannot be told and is refused with a reason.
+Invariants: counts alone decide; what needs the probabilities of all classes (auc, log loss, Brier) is told
+where they are counted (`class_scores`), and what needs the names of classes (what a mistake costs) is refused
+with a reason.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ Part = tuple[float, float, float, float]
 class Classes:
     """Labelled rows: `called` by the score of the predicted class, positive where it was right; `table` by
     true class (row) and predicted class, empty where there are too many classes. None is of servers of an
-    earlier release, which tell a table from the first label of a class that they know.
+    earlier release, which tell a table from the first label of a class that they know. `scores`: what the
+    scores of all classes add up to, empty where there are none or too many; None: of servers of an earlier
+    release, which do not count them.
     """
 
     called: Labels = field(default_factory=Labels.none)
     table: tuple[float, ...] | None = ()
+    scores: tuple[int, ...] | None = ()
 
     @property
     def samples(self) -> int:

@@ -20,6 +20,7 @@ from functools import partial
 from math import inf, pi, sqrt
 from typing import Final
 
+from noria_operator.domain import class_scores
 from noria_operator.domain.calibration import noise
 from noria_operator.domain.classes import MACRO, OF_CALLS, Classes, macro
 from noria_operator.domain.crowding import hidden
@@ -127,7 +128,9 @@ def unsuitable(metric: str, joined: Joined, *, closed: bool = True) -> str:
         good, of = OF_CALLS, f"a classifier of more than {CONFUSION_CLASSES} classes"
         scored = joined.called.scored
     else:
-        good, of = (*OF_CALLS, *MACRO), "a classifier of several classes"
+        counted = joined.scores or (joined.scores is None and not closed)
+        good = (*OF_CALLS, *MACRO, *(class_scores.METRICS if counted else ()))
+        of = "a classifier of several classes"
         scored = joined.called.scored
     if not scored:
         good, of = of_labels_alone(good), f"{of} that {NO_PROBABILITIES}"
@@ -146,6 +149,10 @@ def _of_classes(metric: str, joined: Classes) -> Measured | None:
         return Measured(joined.right / joined.samples, *wilson(joined.right, joined.samples))
     if metric in OF_CALLS:
         return measure(metric, joined.called)
+    if metric in class_scores.METRICS:
+        scored = class_scores.estimate(metric, joined.scores or ())
+        most = class_scores.MOST[metric] if metric != "logloss" else inf
+        return scored and blurred(metric, _within(*scored[:2], 0.0, most), scored.hidden)
     found = macro(metric, joined.table or ()) if metric in MACRO else None
     return _within(*found, 0.0, 1.0) if found else None
 

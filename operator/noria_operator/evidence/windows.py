@@ -128,7 +128,8 @@ def joined(counts: Vector, version: str, metric: str) -> Labelled:
     """
     kind = task(counts, version)
     if kind == tasks.MULTICLASS:
-        return Classes(labels(counts, version), counts.get(f"confusion/{version}"))
+        told = (counts.get(f"{family}/{version}") for family in ("confusion", "class_scores"))
+        return Classes(labels(counts, version), *told)
     if kind == tasks.REGRESSION or (not kind and metric in REGRESSION):
         return errors(counts, version)
     return labels(counts, version)

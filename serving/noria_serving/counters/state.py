@@ -10,7 +10,7 @@ would depend on their order.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +28,7 @@ from noria_serving.contract import (
     Why,
     slice_score,
 )
+from noria_serving.counters import class_scores
 from noria_serving.counters.grid import grid_of
 from noria_serving.counters.slices import WIDTH
 from noria_serving.reference import Reference
@@ -89,6 +90,7 @@ class State:
         self._scores: dict[str, int] = {}
         self._errors: dict[str, int] = {}
         self._tables: dict[str, tuple[int, int]] = {}
+        self._class_scores: dict[str, tuple[int, int]] = {}
         self._sliced: dict[str, int] = {}
         self._slice_scores: dict[tuple[str, int, int], int] = {}
         """By version, number of the slicing and of the group; those alone that have labels."""
@@ -134,6 +136,22 @@ class State:
     def add_call(self, cell: int) -> None:
         """Count one labelled row of the own version in its table."""
         self.vector[self._tables[self.own][0] + cell] += 1
+
+    def keep_class_scores(self, classes: int) -> None:
+        """Keep what labels add up to with the scores of so many classes, of the own version alone; 0 says
+        that nobody tells these.
+        """
+        size = class_scores.size(classes)
+        self._class_scores[self.own] = self._grown(size), size
+
+    def add_class_scores(self, bins: bytes, label: int | None) -> None:
+        """Count one labelled row of the own version by the score bins of all classes; None is the label of a
+        class that it does not know.
+        """
+        start, size = self._class_scores[self.own]
+        if size == class_scores.size(len(bins)):
+            for place, amount in class_scores.added(bins, label):
+                self.vector[start + place] += amount
 
     def add_error(self, version: str, error: float, unit: float, groups: bytes = b"") -> bool:
         """Count one labelled row of a regression: prediction less label; False when no more versions fit."""
@@ -206,9 +224,8 @@ class State:
             else {},
             "feedback": _named(FEEDBACK, numbers, self.feedback),
             "scores": {version: _scores(numbers, start) for version, start in self._scores.items()},
-            "confusion": {
-                version: numbers[start : start + cells] for version, (start, cells) in self._tables.items()
-            },
+            "confusion": _blocks(numbers, self._tables),
+            "class_scores": _blocks(numbers, self._class_scores),
             "errors": {version: _named(ERRORS, numbers, start) for version, start in self._errors.items()},
             "slices": {
                 slicing.feature: _sliced(numbers, start, slicing.size)
@@ -240,6 +257,10 @@ class State:
                     by_group = found.setdefault(version, {}).setdefault(str(slicing), {})
                     by_group[str(group)] = counts
         return found
+
+
+def _blocks(numbers: list[int], blocks: Mapping[str, tuple[int, int]]) -> dict[str, list[int]]:
+    return {version: numbers[start : start + size] for version, (start, size) in blocks.items()}
 
 
 def _sliced(numbers: list[int], start: int, size: int) -> dict[str, list[int]]:

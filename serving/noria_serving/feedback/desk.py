@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from noria_serving.contract import CONFUSION_CLASSES, ERROR_UNITS, FEEDBACK_MAX_ROWS, SCORE_BINS
@@ -65,8 +66,10 @@ class Desk:
 
     def __init__(
         self, state: State, keys: MountedKeys, *, namespace: str, deployment: str, version: str,
-        task: str, classes: Sequence[Any], log: LabelLog | None = None, window: Window | None = None,
+        task: str, classes: Sequence[Any], by_class: bool = False, log: LabelLog | None = None,
+        window: Window | None = None,
     ) -> None:  # fmt: skip
+        """by_class: whether `issue` is told a score of each of several classes."""
         self._state = state
         state.own = version
         self.keys = keys
@@ -79,6 +82,7 @@ class Desk:
         self._kinds = frozenset(map(_kind, names)) if task == "multiclass" else frozenset()
         if task == "multiclass":
             state.keep_table(len(names) ** 2 if len(names) <= CONFUSION_CLASSES else 0)
+            state.keep_class_scores(len(names) if by_class else 0)
         self._labels = positions(classes, binary=task == "binary")
         self._marks = bytes(map(mark, names))
         self._order = order(*names) if task == "binary" and len(names) == 2 else 0
@@ -94,13 +98,13 @@ class Desk:
 
     def issue(
         self, nonce: bytes, scores: Array, predicted: Array | None, now: float, slices: bytes = b"",
-        *, logged: bool = False,
+        *, by_class: Array | None = None, logged: bool = False,
     ) -> str | None:  # fmt: skip
         """A token for the rows; None without keys, and for more than 64 rows that are not in the payload log.
 
         scores: in [0, 1], or what was predicted (regression). predicted: index of the predicted class of each
-        row (multiclass). slices: the group of each row by each slicing, row by row. logged: whether the
-        payload log took them.
+        row (multiclass). slices: the group of each row by each slicing, row by row. by_class: the scores of
+        all classes, [rows, classes] (multiclass). logged: whether the payload log took them.
         """
         ring = self.keys.ring
         if ring is None:
@@ -118,7 +122,8 @@ class Desk:
             called = [] if predicted is None else predicted.tolist()
             groups = bytes([i & 255 for i in called]) or bytes((self._order,)) * rows
             marks = b"".join(self._marks[i : i + 1] or b"\0" for i in called)
-            token = Token(*common, bins=bins, groups=groups, slices=slices, marks=marks)
+            spread = b"" if by_class is None else _bins(by_class)
+            token = Token(*common, bins=bins, groups=groups, slices=slices, marks=marks, by_class=spread)
         return None if token is None else sign(token, ring, self._bound)
 
     def accept(self, text: object, labels: object, now: float) -> Accepted:
@@ -242,6 +247,8 @@ class Desk:
         """Whether the class of several that was predicted is the label's. A token has a byte for either: of
         more than 256 classes, and of another version, one mistake in 256 counts as right.
         """
+        if token.by_class and token.version == self._version:
+            self._state.add_class_scores(token.by_class_of(row), None if isinstance(label, str) else label)
         if token.version != self._version:
             given = mark(label) if isinstance(label, str) else self._marks[label]
             right = given == token.marks[row]
@@ -260,6 +267,14 @@ def _bin(score: float) -> int:
     if 0 <= place < SCORE_BINS:
         return place
     return 0 if place < 0 else SCORE_BINS - 1
+
+
+def _bins(scores: Array) -> bytes:
+    """Of many scores what `_bin` is of one; of a few, numpy takes longer."""
+    if scores.size <= 64:
+        return bytes(map(_bin, scores.ravel().tolist()))
+    places = np.asarray(scores, dtype=np.float64) * SCORE_BINS
+    return np.clip(places, 0, SCORE_BINS - 1).astype(np.uint8).tobytes()
 
 
 def _kind(name: str) -> str:

@@ -10,8 +10,9 @@ sha256(namespace/deployment); (process, sequence) is the nonce, never used twice
 of a classification (format 1) rows(1), score bin of each row, group of each row (the place of the predicted
 class, or the order of two); of a regression (2) rows(1), the unit's exponent(2), each row's prediction(8,
 IEEE 754); of a batch that only the payload log has (3) rows(4); of several classes (6) that of format 1, then
-the mark of each row. Where rows are told apart by slices, formats 4, 5 and 9: slicings(1), then the content
-of format 1, 2 or 6, then the group of each row by each slicing, four bits each.
+the mark of each row; with the scores of all of them (7) that of format 6, then classes(1), the score bin of
+each class of each row. Where rows are told apart by slices, formats 4, 5, 9 and 10: slicings(1), then the
+content of format 1, 2, 6 or 7, then the group of each row by each slicing, four bits each.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ from typing import Final, NamedTuple
 from noria_serving.contract import FEEDBACK_MAX_ROWS, SCORE_BINS, SLICE_GROUPS, SLICINGS
 from noria_serving.feedback.keys import KeyRing
 
-CLASSIFIED, REGRESSED, LOGGED, MARKED = 1, 2, 3, 6
+CLASSIFIED, REGRESSED, LOGGED, MARKED, SCORED = 1, 2, 3, 6, 7
 """Formats."""
 SLICED: Final = 3
 """Added to all but LOGGED: with the slices of their rows."""
-_WHOLE: Final = frozenset({CLASSIFIED, REGRESSED, MARKED})
+_WHOLE: Final = frozenset({CLASSIFIED, REGRESSED, MARKED, SCORED})
 _KINDS: Final = _WHOLE | {LOGGED} | {kind + SLICED for kind in _WHOLE}
 MAC: Final = 16
-MAX_TEXT: Final = 1280
+MAX_TEXT: Final = 2880
+"""Of 64 rows with the scores of 20 classes, by names of versions and keys that are as long as can be."""
 
 
 class Refusal(StrEnum):
@@ -81,6 +83,8 @@ class Token(NamedTuple):
     """The group of each row by each slicing, row by row."""
     marks: bytes = b""
     """Of several classes: by which one version knows a class that another one predicted (`mark`)."""
+    by_class: bytes = b""
+    """Of several classes: the score bin of each of them, row by row."""
 
     @property
     def id(self) -> str:
@@ -93,8 +97,16 @@ class Token(NamedTuple):
 
     def slices_of(self, row: int) -> bytes:
         """The groups of one row, by each slicing."""
-        width = len(self.slices) // self.rows
-        return self.slices[row * width : (row + 1) * width]
+        return _part(self.slices, self.rows, row)
+
+    def by_class_of(self, row: int) -> bytes:
+        """The score bins of one row, by class."""
+        return _part(self.by_class, self.rows, row)
+
+
+def _part(whole: bytes, rows: int, row: int) -> bytes:
+    width = len(whole) // rows
+    return whole[row * width : (row + 1) * width]
 
 
 def binding(namespace: str, deployment: str) -> bytes:
@@ -132,6 +144,8 @@ def _content(token: Token) -> tuple[int, bytes]:
         raise ValueError("a token holds one bin and one group, or one value, for each of at most 64 rows")
     if len(token.marks) not in (0, len(token.bins)):
         raise ValueError("a token holds a mark of each row, or of none")
+    if token.by_class and (not token.marks or len(token.by_class) % len(token.marks)):
+        raise ValueError("a token holds as many scores of each row as of the others, beside its mark")
     kind, content = _rows(token)
     if not token.slices:
         return kind, content
@@ -145,8 +159,10 @@ def _rows(token: Token) -> tuple[int, bytes]:
     if token.values:
         layout = f">Bh{len(token.values)}d"
         return REGRESSED, struct.pack(layout, len(token.values), token.exponent, *token.values)
-    kind = MARKED if token.marks else CLASSIFIED
-    return kind, bytes((len(token.bins),)) + token.bins + token.groups + token.marks
+    content = bytes((len(token.bins),)) + token.bins + token.groups + token.marks
+    if token.by_class:
+        return SCORED, content + bytes((len(token.by_class) // token.rows,)) + token.by_class
+    return MARKED if token.marks else CLASSIFIED, content
 
 
 def _even(digits: str) -> str:
@@ -224,10 +240,15 @@ def _whole(kind: int, common: tuple[str, int, bytes], content: bytes) -> Token:
         exponent, *values = struct.unpack(f">xh{rows}d", content)
         return Token(*common, values=tuple(values), exponent=exponent)
     bins, groups, marks = content[1 : 1 + rows], content[1 + rows : 1 + 2 * rows], content[1 + 2 * rows :]
-    marked = rows if kind == MARKED else 0
-    if len(groups) != rows or len(marks) != marked or max(bins, default=0) >= SCORE_BINS:
+    by_class = b""
+    if kind == SCORED:
+        marks, classes, by_class = marks[:rows], marks[rows : rows + 1], marks[rows + 1 :]
+        if not by_class or len(by_class) != rows * int.from_bytes(classes):
+            raise ValueError
+    marked = 0 if kind == CLASSIFIED else rows
+    if len(groups) != rows or len(marks) != marked or max(bins + by_class, default=0) >= SCORE_BINS:
         raise ValueError
-    return Token(*common, bins=bins, groups=groups, marks=marks)
+    return Token(*common, bins=bins, groups=groups, marks=marks, by_class=by_class)
 
 
 def _decode(text: str) -> bytes | None:

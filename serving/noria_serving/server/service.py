@@ -98,6 +98,7 @@ class Service:
             version=settings.version,
             task=loaded.manifest.task,
             classes=loaded.manifest.classes,
+            by_class=self._calls,
             log=self.payload,
             window=window.of_process(),
         )
@@ -310,7 +311,8 @@ class Service:
         )
         try:
             groups = self._slices(request.inputs, len(scores))
-            return self.desk.issue(nonce, scores, predicted, now, groups, logged=logged)
+            by_class = outputs[self.loaded.scoring.output] if self._calls else None
+            return self.desk.issue(nonce, scores, predicted, now, groups, by_class=by_class, logged=logged)
         except (ValueError, OverflowError):
             return None  # NaN or infinity, sent as binary: no score that a label could confirm
 

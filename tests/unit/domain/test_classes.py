@@ -77,6 +77,10 @@ def test_a_window_without_a_mistake_is_not_sure_of_it() -> None:
             Classes(called(9, 1), (5.0,) * 9),
             "several classes; use one of accuracy, calibration, ece, f1",
         ),
+        ("auc", Classes(called(9, 1), (5.0,) * 9, (0,) * 244), ""),
+        ("auc", Classes(called(9, 1), (5.0,) * 9, None), "several classes; use one of accuracy"),
+        ("cost", Classes(called(9, 1), (5.0,) * 9, (0,) * 244), "f1, precision, recall, auc, logloss, brier"),
+        ("auc", Classes(called(9, 1)), "more than 20 classes; use one of accuracy, calibration, ece"),
         ("f1", Classes(called(9, 1)), "more than 20 classes; use one of accuracy, calibration, ece"),
         ("f1", Classes(called(9, 1), (5.0,) * 9), ""),
         ("f1", Classes(called(9, 1), (0.0,) * 9), ""),
@@ -95,10 +99,12 @@ F1 = TriggerSpec.model_validate({"name": "f1", "performance": {"metric": "f1", "
 KNOWN = np.diag((400, 400, 400, 0)).ravel()
 
 
-def asked(entry: dict[str, Any], joined: Classes | None, hours: int) -> dict[str, Any]:
-    assert F1.performance is not None
-    now = NOW + timedelta(hours=hours)
-    return performance(F1, F1.performance, entry, champion=Champion("m-1", {}), labels=joined, now=now).entry
+def asked(
+    entry: dict[str, Any], joined: Classes | None, hours: int, trigger: TriggerSpec = F1
+) -> dict[str, Any]:
+    rule, now = trigger.performance, NOW + timedelta(hours=hours)
+    assert rule is not None
+    return performance(trigger, rule, entry, champion=Champion("m-1", {}), labels=joined, now=now).entry
 
 
 @pytest.mark.parametrize("table", [None, (0.0,) * 16], ids=["of an earlier release", "of this release"])
@@ -120,6 +126,17 @@ def test_many_classes_are_told_at_once_or_where_servers_do_not_tell_when_the_win
     entry = asked(opened, Classes(called(100, 900), None), 1)
     assert (entry["decision"], entry["reason"]) == ("Error", "MetricUnsuitable")
     assert asked(entry, None, 2) == entry
+
+
+AUC = TriggerSpec.model_validate({"name": "auc", "performance": {"metric": "auc", "min": "0.6"}})
+
+
+def test_servers_that_do_not_count_scores_of_all_classes_are_told_when_a_window_closes() -> None:
+    """Those of an earlier release; a rollout may bring others before that."""
+    opened = asked({}, None, 0, AUC)
+    few, enough = (Classes(called(0, rows), (1.0,) * 16, None) for rows in (99, 1000))
+    assert asked(opened, few, 1, AUC) == opened
+    assert asked(opened, enough, 1, AUC)["reason"] == "MetricUnsuitable"
 
 
 def test_what_could_not_be_told_and_now_can_is_no_error_any_more() -> None:

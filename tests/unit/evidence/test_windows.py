@@ -235,7 +235,10 @@ def test_labels_are_what_the_version_predicts() -> None:
     total = add([several.counts, several.counts])
     found = windows.joined(total, "m-1", "accuracy")
     assert isinstance(found, Classes)
-    assert (found.samples, found.right, found.table) == (1200, 800, (10,) * 9)
+    assert (found.samples, found.right, found.table, found.scores) == (1200, 800, (10,) * 9, None)
+    scored = parse(body(task="multiclass", scores=scores, class_scores={"m-1": [7] * 244}))
+    assert scored is not None
+    assert windows.joined(add([scored.counts] * 2), "m-1", "auc").scores == (14,) * 244
     for told, table in (({"m-1": []}, ()), ({}, None)):
         untabled = parse(body(task="multiclass", scores=scores, confusion=told))
         assert untabled is not None

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noria_serving.counters.class_scores import added, size
 from noria_serving.counters.state import FEEDBACK, State
 from noria_serving.feedback.desk import MAX_AGE_SECONDS, Accepted, Desk
 from noria_serving.feedback.keys import KeyRing, MountedKeys, parse
@@ -49,6 +50,7 @@ def desk(
     task: str = "binary",
     clock: object = time.time,
     log: object = None,
+    by_class: bool = False,
 ) -> Desk:
     mounted = MountedKeys(str(keys) if keys else None, clock)
     if keys is None:
@@ -61,6 +63,7 @@ def desk(
         version=version,
         task=task,
         classes=classes,
+        by_class=by_class,
         log=log,
     )
 
@@ -101,6 +104,16 @@ tokens = st.builds(
         st.integers(1, 64)
         .flatmap(lambda rows: st.binary(min_size=rows, max_size=rows))
         .map(lambda rows: {"bins": bytes(len(rows)), "groups": rows, "marks": rows[::-1]}),
+        st.tuples(st.integers(1, 64), st.integers(3, 20))
+        .flatmap(lambda size: st.binary(min_size=size[0], max_size=size[0]).map(lambda rows: (rows, size[1])))
+        .map(
+            lambda told: {
+                "bins": bytes(len(told[0])),
+                "groups": told[0],
+                "marks": told[0][::-1],
+                "by_class": bytes(value % 200 for value in told[0]) * told[1],
+            }
+        ),
         st.builds(
             lambda values, exponent: {"values": tuple(values), "exponent": exponent},
             st.lists(st.floats(allow_nan=False), min_size=1, max_size=64),
@@ -591,6 +604,52 @@ def test_classes_of_another_version_and_too_many_are_right_or_wrong_only(loaded:
         counts = one._state.as_json(one._state.vector)
         assert counts["confusion"] == {"late-4": table}
         assert sum(counts["scores"][version]["positives"]) == 1
+
+
+@pytest.mark.parametrize("slices", [b"", bytes([1, 2])])
+def test_scores_of_all_classes_are_counted_with_their_label(slices: bytes, loaded: Loaded) -> None:
+    scores = np.array([[0.2, 0.5, 0.3], [0.7, 0.1, 0.2]])
+    bins = [bytes([40, 100, 60]), bytes([140, 20, 40])]
+    here = desk(loaded, classes=("a", "b", "c"), task="multiclass", by_class=True)
+    told = [0] * size(3)
+    assert here._state.as_json(here._state.vector)["class_scores"] == {"late-4": told}
+    for labels, places in ((["c", "a"], (2, 0)), (["new", None], (None,))):
+        token = here.issue(
+            here.nonce(), scores.max(axis=1), scores.argmax(axis=1), NOW, slices * 2, by_class=scores
+        )
+        assert outcome(here, token, labels) == "matched"
+        for row, place in zip(bins, places, strict=False):
+            for at, amount in added(row, place):
+                told[at] += amount
+    assert here._state.as_json(here._state.vector)["class_scores"] == {"late-4": told}
+
+
+def test_scores_of_all_classes_of_another_version_stay_its_own(loaded: Loaded) -> None:
+    """Which of its classes is which is not known here; right or wrong is."""
+    other = desk(loaded, version="late-3", classes=("b", "a", "c"), task="multiclass", by_class=True)
+    here = desk(loaded, classes=("a", "b", "c"), task="multiclass", by_class=True)
+    scores = np.array([[0.2, 0.5, 0.3]])
+    token = other.issue(other.nonce(), np.array([0.5]), np.array([1]), NOW, by_class=scores)
+    assert outcome(here, token, "a") == "matched"
+    counts = here._state.as_json(here._state.vector)
+    assert counts["class_scores"] == {"late-4": [0] * size(3)}
+    assert sum(counts["scores"]["late-3"]["positives"]) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 64])
+def test_scores_on_the_edge_and_beyond_have_a_bin(rows: int, loaded: Loaded) -> None:
+    here = desk(loaded, classes=("a", "b", "c"), task="multiclass", by_class=True)
+    scores = np.tile(np.array([[1.0000001, -0.1, 0.0]], dtype=np.float32), (rows, 1))
+    token = here.issue(here.nonce(), scores[:, 0], np.zeros(rows, int), NOW, by_class=scores)
+    assert token is not None
+    assert verify(token, RING, BOUND).by_class == bytes([199, 0, 0]) * rows
+
+
+def test_a_token_of_the_same_version_without_all_scores_counts_none(loaded: Loaded) -> None:
+    """A server of an earlier release issued it."""
+    here = desk(loaded, classes=("a", "b", "c"), task="multiclass", by_class=True)
+    assert outcome(here, issue(here, np.array([0.5]), np.array([1]), NOW), "b") == "matched"
+    assert here._state.as_json(here._state.vector)["class_scores"] == {"late-4": [0] * size(3)}
 
 
 def test_of_hundreds_of_classes_the_right_one_is_right(loaded: Loaded) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, log_loss, roc_auc_score
 from tests.unit.serving.test_monitoring import Server, judged, trigger
 
 from noria_operator.domain.classes import Classes
@@ -82,7 +82,17 @@ async def test_several_classes_have_accuracy_and_f1_of_the_likeliest_one(tmp_pat
         found = measure(metric, joined)
         assert found is not None
         assert found.value == pytest.approx(expected)
-    scores = model.predict_proba(X[:60]).max(axis=1)
+    every = model.predict_proba(X[:60])
+    own = every[np.arange(60), np.searchsorted(model.classes_, truth[:60])]
+    for metric, expected in (
+        ("auc", roc_auc_score(truth[:60], every, multi_class="ovr")),
+        ("logloss", log_loss(truth[:60], every)),
+        ("brier", (every**2).sum(axis=1).mean() + 1 - 2 * own.mean()),
+    ):
+        found = measure(metric, joined)
+        assert found is not None
+        assert found.value == pytest.approx(expected, abs=0.01)
+    scores = every.max(axis=1)
     found = measure("ece", joined)
     assert found is not None
     right = said == truth[:60]

@@ -66,9 +66,12 @@ def test_groups_at_their_limits_fit_into_a_token() -> None:
     assert [one.size for one in most] == [10, 10]
     values = tuple(float(i) for i in range(64))
     token = Token("v" * 63, 2**48 - 1, b"n" * 10, values=values, exponent=-20, slices=bytes([15] * 256))
-    text = sign(token, RING, BOUND)
-    assert len(text) <= MAX_TEXT
-    assert verify(text, RING, BOUND) == token
+    rows = bytes(range(64))
+    scored = token._replace(values=(), exponent=0, bins=rows, groups=rows, marks=rows, by_class=rows * 20)
+    for one in (token, scored):
+        text = sign(one, RING, BOUND)
+        assert len(text) <= MAX_TEXT
+        assert verify(text, RING, BOUND) == one
 
 
 @pytest.mark.parametrize(
