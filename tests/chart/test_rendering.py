@@ -270,6 +270,22 @@ def test_routers_find_the_operator_where_its_service_is() -> None:
     assert [(it["port"], it["targetPort"]) for it in ports] == [(18000, "xds")]
 
 
+@pytest.mark.parametrize("name", ["noria-references", "noria-code"])
+def test_policies_of_an_installation_for_some_namespaces_leave_the_others_alone(name: str) -> None:
+    """Another installation works there, whose operator these know nothing of."""
+    kind = "ValidatingAdmissionPolicy"
+    everywhere = named(objects({}), kind, name)["spec"]["matchConstraints"]
+    some = named(objects(VARIANTS["namespaced"]), kind, name)["spec"]["matchConstraints"]
+    selector = some.pop("namespaceSelector")
+    assert some == everywhere
+    (one,) = selector["matchExpressions"]
+    assert one == {
+        "key": "kubernetes.io/metadata.name",
+        "operator": "In",
+        "values": VARIANTS["namespaced"]["watchNamespaces"],
+    }
+
+
 def test_the_policy_knows_every_format_that_runs_code() -> None:
     policy = named(objects({}), "ValidatingAdmissionPolicy", "noria-code")
     (validation,) = policy["spec"]["validations"]

@@ -322,6 +322,57 @@ async def test_what_is_no_discovery_request_is_refused(body: bytes) -> None:
         assert response.status == 400
 
 
+async def test_a_stranger_is_refused_before_the_rest_of_a_large_message_came() -> None:
+    cluster, port = Cluster(), free_port()
+    async with discovery(cluster.store(), port):
+        message = first_message("a guess")
+        large = PREFIX.pack(0, stream.MESSAGE_LIMIT) + message
+        reader, writer = await begun(port, large + b"\0" * (stream.BEGINNING - len(message)))
+        async with asyncio.timeout(5):
+            assert b" 403 " in await reader.readline()
+        writer.close()
+
+
+async def test_a_router_that_names_thousands_of_clusters_is_taken_although_they_come_late() -> None:
+    cluster, port = Cluster(), free_port()
+    there = b"".join(
+        delimited(5, text(1)(f"m-{number}") + text(2)("1.0.1-digest")) for number in range(6_000)
+    )
+    message = first_message(router_token(MASTER, NAMESPACE)) + there
+    assert len(message) > stream.BEGINNING
+    async with discovery(cluster.store(), port):
+        reader, writer = await begun(port, PREFIX.pack(0, len(message)) + message[: stream.BEGINNING])
+        await asyncio.sleep(0.2)
+        assert writer.transport.get_write_buffer_size() == 0
+        writer.write(b"%x\r\n" % len(message[stream.BEGINNING :]) + message[stream.BEGINNING :] + b"\r\n")
+        async with asyncio.timeout(5):
+            assert b" 200 " in await reader.readline()
+        writer.close()
+
+
+async def test_those_who_do_not_say_who_they_are_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xds, "UNPROVED_EACH", 2)
+    cluster, port = Cluster(), free_port()
+    async with discovery(cluster.store(), port):
+        silent = [await begun(port, b"") for _ in range(2)]
+        await asyncio.sleep(0.2)
+        assert (await ask(port))[0] == 503
+        for reader, writer in silent:
+            writer.write(b"1\r\n\x01\r\n0\r\n\r\n")
+            assert b" 400 " in await reader.readline()
+            writer.close()
+        for _ in range(4):
+            assert (await ask(port))[0] == 200, "a router that was proved takes no place"
+
+
+async def begun(port: int, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A stream of which these bytes have come, so far."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"POST {PATH} HTTP/1.1\r\nHost: operator\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+    writer.write(b"%x\r\n" % len(data) + data + b"\r\n" if data else b"")
+    return reader, writer
+
+
 async def test_a_router_that_does_not_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "HEARTBEAT", 0.2)
     monkeypatch.setattr(stream, "SILENCE", 2.0)
@@ -351,9 +402,7 @@ async def test_a_router_of_an_earlier_noria_keeps_what_it_has_and_is_held(
 async def ask(port: int, *, token: str | None = None, until_end: bool = False) -> tuple[int, int]:
     """What a router would ask first; the status, and the number of messages until one came, or until the end
     of the stream. None of them is acknowledged."""
-    metadata = {"namespace": NAMESPACE, "token": router_token(MASTER, NAMESPACE) if token is None else token}
-    node = text(1)("router-9") + struct(3)(metadata)
-    message = delimited(1, node) + text(2)(Kind.CLUSTERS.value)
+    message = first_message(router_token(MASTER, NAMESPACE) if token is None else token)
 
     async def asking() -> AsyncIterator[bytes]:
         yield PREFIX.pack(0, len(message)) + message
@@ -370,3 +419,9 @@ async def ask(port: int, *, token: str | None = None, until_end: bool = False) -
                     break
                 received += 1
             return response.status, received
+
+
+def first_message(token: str) -> bytes:
+    """Of a router."""
+    node = text(1)("router-9") + struct(3)({"namespace": NAMESPACE, "token": token})
+    return delimited(1, node) + text(2)(Kind.CLUSTERS.value)

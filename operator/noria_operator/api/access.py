@@ -16,12 +16,14 @@ from noria_operator.api.types import DnsLabel, HeaderName
 JWKS_KEY = "jwks"
 """Under which a Secret or ConfigMap holds the key set, as Envoy Gateway has it."""
 
+_PORT = r"[0-5]?[0-9]{1,4}|6([0-4][0-9]{3}|5([0-4][0-9]{2}|5([0-2][0-9]|3[0-5])))"
+"""65535 at most."""
 Claimed = Annotated[str, Field(min_length=1, max_length=128)]
 Url = Annotated[
     str,
     Field(
         max_length=512,
-        pattern=r"^https?://([a-z0-9-]+\.)*[a-z][a-z0-9-]*(:[0-9]{1,5})?/[A-Za-z0-9._~/%?=&+-]*$",
+        pattern=rf"^https?://([a-z0-9-]+\.)*[a-z][a-z0-9-]*(:({_PORT}))?/[A-Za-z0-9._~/%?=&+-]*$",
     ),
 ]
 """By name, never by address: no form of a link-local or loopback address fits."""

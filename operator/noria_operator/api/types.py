@@ -89,6 +89,7 @@ DECIMAL_PATTERN: Final = f"^-?{_DECIMAL_BODY}$"
 UNSIGNED_DECIMAL_PATTERN: Final = f"^{_DECIMAL_BODY}$"
 PROBABILITY_PATTERN: Final = r"^0\.0{0,9}[1-9][0-9]{0,5}$"
 _RESOLUTION: Final = PythonDecimal("1e-15")
+_DIGITS: Final = 15
 
 
 def format_decimal(value: PythonDecimal | float) -> str:
@@ -97,6 +98,8 @@ def format_decimal(value: PythonDecimal | float) -> str:
     Raises ValueError for NaN, infinities and 1e15 or more.
     """
     number = value if isinstance(value, PythonDecimal) else PythonDecimal(repr(value))
+    if number.is_finite() and number.adjusted() >= _DIGITS:  # "f" writes out every zero of 1e400000000
+        raise ValueError(f"{value} is not a finite decimal of at most 15 digits")
     try:
         # A metric below the resolution would else be written as thirty zeros that nobody can read back.
         exponent = number.as_tuple().exponent

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -23,6 +24,9 @@ Json = dict[str, Any]
 
 CONDITION = "AccessReady"
 
+HOST_LIMIT: Final = 253
+"""Characters of a name in DNS. The host of an issuer is measured here, for the API's pattern cannot; Envoy
+does not start with a longer one."""
 _FIRST: Final = "audiences", "claims", "config_map", "deployment", "header", "issuer", "keys", "secret", "uri"
 """Fields of a Guard that its digest always holds, as it did at first: another digest replaces router pods.
 Later ones are in it where they are not at their defaults.
@@ -41,7 +45,7 @@ class Reason(StrEnum):
     KEYS_MISSING = "KeysMissing"
     """A Secret or ConfigMap holds nothing to check with: nobody is let in by it."""
     KEYS_INVALID = "KeysInvalid"
-    """The same, since its content is no key set."""
+    """The same, since its content is no key set, or `access` says nothing that routers could go by."""
     ROUTERS_SILENT = "RoutersSilent"
     """No router could be asked."""
 
@@ -93,6 +97,8 @@ def guard(deployment: Json) -> Guard | None:
     except ValidationError:
         return Guard(name)
     keys, jwt = access.api_keys, access.jwt
+    if jwt and jwt.jwks.uri and len(urlsplit(jwt.jwks.uri).hostname or "") > HOST_LIMIT:
+        return Guard(name)
     return Guard(
         name,
         keys=keys.secret_name if keys else "",
@@ -158,7 +164,11 @@ def condition(guard: Guard, told: Sequence[Told | None], status: Mapping[str, An
         texts += [_jwks_text(guard)] * any(one.jwks == held for one in asked)
         if texts:
             return Condition(CONDITION, False, what, "; ".join(texts))
-    return Condition(CONDITION, True, Reason.CHECKED, "callers need " + " or ".join(_ways(guard)))
+    ways = _ways(guard)
+    if not ways:
+        text = f"nobody is let in: access is not valid, or its issuer's host has over {HOST_LIMIT} characters"
+        return Condition(CONDITION, False, Reason.KEYS_INVALID, text)
+    return Condition(CONDITION, True, Reason.CHECKED, "callers need " + " or ".join(ways))
 
 
 def unasked(deployment: Json) -> Condition | None:

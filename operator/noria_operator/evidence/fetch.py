@@ -1,8 +1,8 @@
 """Reading JSON from pods: a few at a time, each for a second at most.
 
-Comes in: URLs of pods. Goes out: the parsed body, or None for a pod that could not be read. Invariant: what
+Comes in: URLs of pods. Goes out: the parsed body, or None for a pod that could not be read. Invariants: what
 a pod sends is bounded in size and time, and a pod that cannot be read is never mistaken for one that
-counted nothing.
+counted nothing; the loop, which renews the lease, does not wait for a large answer to be parsed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -25,6 +25,8 @@ TIMEOUT = 1.0
 """Seconds for one pod."""
 SIZE_LIMIT = 8 * 1024 * 1024
 """Bytes of one answer."""
+LARGE = 64 * 1024
+"""Bytes of an answer that is parsed in a thread, one at a time: of some 300 features and more."""
 AT_ONCE = 64
 """Pods read at the same time, over all namespaces."""
 KEPT_ALIVE = 60.0
@@ -39,6 +41,7 @@ class Fetcher:
     def __init__(self, *, timeout: float = TIMEOUT, at_once: int = AT_ONCE) -> None:
         self._timeout = timeout
         self._gate = asyncio.Semaphore(at_once)
+        self._large = asyncio.Lock()
         self._connections = Connections(kept=KEPT_ALIVE, most=_most(), limit=SIZE_LIMIT)
 
     async def close(self) -> None:
@@ -46,14 +49,25 @@ class Fetcher:
         self._connections.close()
 
     async def json(
-        self, url: str, *, headers: Mapping[str, str] | None = None, missing: Any | None = None
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        missing: Any | None = None,
+        limit: int = SIZE_LIMIT,
+        read: Callable[[Any], Any] = lambda body: body,
     ) -> Any | None:
-        """The body of a 200 answer as JSON, `missing` for a 404; None else, with a line in the log."""
+        """What `read` makes of the body of a 200 answer as JSON, which has `limit` bytes at most, and of
+        `missing` for a 404; None else, with a line in the log.
+        """
         async with self._gate:
             try:
                 async with asyncio.timeout(self._timeout):
                     answer = await self._connections.get(*request(url, headers))
-                return _parsed(answer, missing)
+                if len(answer.body) <= LARGE:
+                    return read(_parsed(answer, missing, limit))
+                async with self._large:
+                    return await asyncio.to_thread(lambda: read(_parsed(answer, missing, limit)))
             except (OSError, TimeoutError, ValueError) as error:
                 logger.info(
                     "pod not readable", extra={"url": url, "error": f"{type(error).__name__}: {error}"}
@@ -61,7 +75,9 @@ class Fetcher:
                 return None
 
 
-def _parsed(answer: Answer, missing: Any | None) -> Any:
+def _parsed(answer: Answer, missing: Any | None, limit: int) -> Any:
+    if len(answer.body) > limit:
+        raise ValueError(f"more than {limit} bytes")
     if answer.status == 404 and missing is not None:
         return missing
     if answer.status != 200:

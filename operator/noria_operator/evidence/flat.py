@@ -2,11 +2,13 @@
 
 Comes in: the body of an answer. Goes out: its counts. Invariants: what is no document of counts is refused
 when it comes, not when it is asked; a window that only waits for its end costs no flattening, and keeps no
-object for each count: a thousand models have a million of these.
+object for each count: a thousand models have a million of these. Any image may answer in a server's place, so
+what a document grows to is bounded, and large ones are read in a thread.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -24,6 +26,11 @@ _WHOLE = Recent[int, bool](_MOST_SHAPES)
 """Shapes of documents in which all counts are whole numbers. Those of one process mostly differ in their
 digits alone, and what differs from such a document in nothing else cannot hold anything else.
 """
+_SHAPES: Final = threading.Lock()
+ROOM: Final = 16 * 1024 * 1024
+"""Characters in the places of one document, and EACH more for each place. 10,000 features, the most that a
+server counts, take eight million where their names are short, and all where they have 150 characters."""
+EACH: Final = 128
 
 
 def counts_of(body: Mapping[str, Any]) -> Families:
@@ -35,10 +42,14 @@ def counts_of(body: Mapping[str, Any]) -> Families:
         flat.family(family)
     packed = orjson.dumps(body)
     shape = hash(packed.translate(None, _DIGITS))
-    if _WHOLE.used(shape) is None:
-        if Flat(orjson.loads(packed)) != flat or not _in_whole_numbers(body):
+    with _SHAPES:
+        whole = _WHOLE.used(shape) is not None
+    if not whole:
+        if Flat(orjson.loads(packed)) != flat:
             return flat
-        _WHOLE[shape] = True
+        if _in_whole_numbers(body):
+            with _SHAPES:
+                _WHOLE[shape] = True
     return Packed(bytes(memoryview(packed)))  # a copy: what orjson gives holds on to all that it wrote in
 
 
@@ -48,14 +59,22 @@ class Flat(Families):
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
         self._known: dict[str, dict[str, Row]] = {}
+        self._room = ROOM
 
     def family(self, name: str) -> Mapping[str, Row]:
-        """Its rows by place; none of what is no family."""
+        """Its rows by place; none of what is no family. Raises ValueError where there is more than ROOM."""
         known = self._known.get(name)
         if known is None:
-            known = dict(places_of(self._body, name)) if name in FAMILIES else {}
+            known = dict(self._places(name)) if name in FAMILIES else {}
             self._known[name] = known
         return known
+
+    def _places(self, name: str) -> Iterator[tuple[str, Row]]:
+        for place, row in places_of(self._body, name):
+            self._room -= len(place) + EACH
+            if self._room < 0:
+                raise ValueError("more places than any server counts")
+            yield place, row
 
     def __getitem__(self, place: str) -> Row:
         return self.family(place.partition("/")[0])[place]

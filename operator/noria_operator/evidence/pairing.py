@@ -28,6 +28,10 @@ MOST_PODS: Final = 512
 """Pods whose place is remembered; one that is forgotten tells from then on."""
 MOST_ROWS: Final = 64
 """Of one answer: more is none of ours."""
+MOST_TOLD: Final = 8192
+"""Answers that are told at a time: twice what servers keep."""
+NAME_LIMIT: Final = 64
+"""Characters of a process and of a request: servers tell a UUID and a digest."""
 
 Answer = tuple[str, Sequence[Any]]
 
@@ -47,9 +51,14 @@ def parse(body: Any) -> Told | None:
     if not isinstance(body, dict) or body.get("schema") != ANSWERS_SCHEMA:
         return None
     try:
+        if len(body["answers"]) > MOST_TOLD:
+            return None
         answers = [(str(key), tuple(values)) for key, values in body["answers"]]
         told = Told(str(body["process"]), str(body["task"]), int(body["next"]), answers)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return None
+    named = max(map(len, (told.process, *(key for key, _ in answers))))
+    if named > NAME_LIMIT or not 0 <= told.next < 2**63:
         return None
     return (
         told if all(len(values) <= MOST_ROWS and _fit(values, told.task) for _, values in answers) else None

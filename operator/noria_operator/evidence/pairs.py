@@ -73,21 +73,20 @@ class PairReader:
         at = self._clock()
         join = self._join(place, at)
         asked = [(arm, pod) for arm in ARMS for pod in getattr(servers, arm) if address(pod)]
-        bodies = await asyncio.gather(*(self._ask(join, pod) for _, pod in asked))
+        tellings = await asyncio.gather(*(self._ask(join, pod) for _, pod in asked))
         heard, old = set(), set()
-        for (arm, pod), body in zip(asked, bodies, strict=True):
-            told = parse(body)
-            if told is not None:
+        for (arm, pod), told in zip(asked, tellings, strict=True):
+            if told is _OLD:
+                old.add(arm)
+            elif told is not None:
                 heard.add(arm)
                 join.take(arm, pod["metadata"]["uid"], told, now=at, tolerance=tolerance)
-            elif body is _OLD:
-                old.add(arm)
         silent = next((arm for arm in ARMS if arm in old - heard), "")
         return join.paired(readable=len(heard | old) == len(ARMS), untold=silent)
 
     async def _ask(self, join: Join, pod: Json) -> Any:
         url = f"http://{address(pod)}:{self._port}{ANSWERS_PATH}{join.question(pod['metadata']['uid'])}"
-        return await self._fetcher.json(url, missing=_OLD)
+        return await self._fetcher.json(url, missing=_OLD, read=_told)
 
     def _join(self, place: Place, now: float) -> Join:
         for other in self._joins.values():
@@ -97,3 +96,7 @@ class PairReader:
         if len(self._joins) > MAX_JOINS:
             del self._joins[next(iter(self._joins))]
         return join
+
+
+def _told(body: Any) -> Any:
+    return body if body is _OLD else parse(body)

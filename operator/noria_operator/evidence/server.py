@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -35,6 +36,9 @@ Place = tuple[str, str, float]
 
 _OUTCOMES = ("ok", "client_error", "server_error")
 
+SIZE_LIMIT = 4 * 1024 * 1024
+"""Bytes of counters: of 10,000 features, the most that a server counts, up to 1.8 MB where these are numbers,
+and 2.8 MB with 20 categories each."""
 MAX_WINDOWS = 4096
 """Windows kept in memory; the one that was not read for longest goes first, and is filled again when asked
 for."""
@@ -186,8 +190,8 @@ class CounterReader:
         for pod in pods:
             place = None if self._was_silent(self._of(pod)) else address(pod)
             url = f"http://{place}:{self._port}{REFERENCE_PATH}"
-            body = await self._fetcher.json(url, missing={}) if place else None
-            found = windows.reference(body, version)
+            read = partial(windows.reference, version=version)
+            found: Reference | None = await self._fetcher.json(url, missing={}, read=read) if place else None
             if found is not None:
                 return found
         return None
@@ -278,7 +282,7 @@ class CounterReader:
         now = self._standing(known)
         if now is None:
             return False
-        return all([self._put(known, each, known.when_ended(each.since), now) for each in windows])
+        return all([self._put(pod, each, known.when_ended(each.since), now) for each in windows])
 
     async def _take(self, pod: Json, windows: Sequence[Window]) -> bool:
         """Read one pod into the windows; False when it could not be read."""
@@ -289,7 +293,7 @@ class CounterReader:
             now = await self._read(pod, known)
         if now is None:
             return False
-        taken = [self._put(known, each, ended, now) for each, ended in zip(windows, before, strict=True)]
+        taken = [self._put(pod, each, ended, now) for each, ended in zip(windows, before, strict=True)]
         rest = [each for each, enough in zip(windows, taken, strict=True) if not enough]
         ahead = known.ahead(now, self._now().timestamp()) if self._now else 0.0
         return all([await self._fill(pod, known, each, round(each.since + ahead, 3)) for each in rest])
@@ -303,12 +307,15 @@ class CounterReader:
         after = await self._read(pod, known)
         if difference is None or after is None or difference.process != after.process:
             return False
-        window.take(after, difference)
-        window.whole = window.whole and difference.origin <= since
+        if window.admits(pod["metadata"]["uid"], after.process):
+            window.take(after, difference)
+            window.whole = window.whole and difference.origin <= since
         return True
 
-    def _put(self, known: Heard, window: Window, before: Document | None, now: Document) -> bool:
+    def _put(self, pod: Json, window: Window, before: Document | None, now: Document) -> bool:
         """Take it into the window; False where that needs what was counted before the window, too."""
+        if not window.admits(pod["metadata"]["uid"], now.process):
+            return True
         if before is not None and before.process == now.process:
             window.begin(before)
         if window.needs_difference(now):
@@ -318,7 +325,7 @@ class CounterReader:
         window.whole = window.whole and not (late and now.process not in window.baselines)
         window.take(now)
         if now.process in window.origins:  # counted from there: a restarted operator will ask for it
-            known.origins.add(window.origins[now.process])
+            self._of(pod).origins.add(window.origins[now.process])
         return True
 
     def _of(self, pod: Json) -> Heard:
@@ -351,7 +358,8 @@ class CounterReader:
         if place is None:
             return None
         query = known.query() if since is None else f"?since={since:.3f}"
-        found = windows.parse(await self._fetcher.json(f"http://{place}:{self._port}{COUNTERS_PATH}{query}"))
+        url = f"http://{place}:{self._port}{COUNTERS_PATH}{query}"
+        found: Document | None = await self._fetcher.json(url, read=windows.parse, limit=SIZE_LIMIT)
         if found is None:
             known.given_up = self._clock()
         elif since is None and self._fresh:

@@ -34,6 +34,11 @@ from noria_serving.contract import (
     SCORE_BINS,
 )
 
+PROCESS_LIMIT = 64
+"""Characters of what a process calls itself; servers take a UUID."""
+MOST_PROCESSES = 16
+"""Processes of one pod that are counted in a window: each time that its server begins again is one more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -57,11 +62,13 @@ def parse(body: Any) -> Document | None:
     if not isinstance(body, dict) or body.get("schema") != COUNTERS_SCHEMA:
         return None
     try:
+        if len(process := str(body["process"])) > PROCESS_LIMIT:
+            return None
         counts = counts_of(body)
         times = float(body["started"]), float(body["from"]), float(body["at"])
         beside = int(body.get("restarts", 0)), int(body.get("in_flight", 0))
-        return Document(str(body["process"]), str(body["version"]), *times, counts, *beside)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        return Document(process, str(body["version"]), *times, counts, *beside)
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError):
         return None
 
 
@@ -247,7 +254,19 @@ class Window:
     opened: float = 0.0
     """When somebody began to read it, by that one's clock."""
     whole: bool = True
-    """Whether servers remembered all of it that was counted before that."""
+    """Whether servers remembered all of it that was counted before that, and every process has its place."""
+    _processes: dict[str, set[str]] = field(default_factory=dict)
+    """Those that are counted, by pod."""
+
+    def admits(self, pod: str, process: str) -> bool:
+        """Whether this process of a pod (by its uid) is counted. A pod that always names another one would
+        fill the memory."""
+        known = self._processes.setdefault(pod, set())
+        if process not in known and len(known) >= MOST_PROCESSES:
+            self.whole = False
+            return False
+        known.add(process)
+        return True
 
     def needs_difference(self, document: Document) -> bool:
         """Whether this process counted before the window and it is not known how much."""

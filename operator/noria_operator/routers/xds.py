@@ -6,6 +6,9 @@ of the API server, nor of a namespace that is not watched (503); a router gets t
 proves and no other (403); the order of `ordering` holds for each router. Any other replica of the operator
 answers, leader or not; what is known of a router goes with its stream, and the next one tells it again.
 
+The port is open to whoever can be reached by it, so nobody costs more than a first few bytes before the token
+is proved: `stream.BEGINNING` of them are read, on `UNPROVED` streams at a time.
+
 Envoy speaks gRPC over HTTP/1.1 here: both sides send messages with a length in front for as long as the
 connection stands.
 """
@@ -15,19 +18,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection, Hashable
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 
+from noria_operator.domain.conditions import clip
 from noria_operator.domain.keys import router_tokens, same_token
 from noria_operator.routers import discovery
 from noria_operator.routers.catalogue import Catalogue, ObjectStore
-from noria_operator.routers.stream import Stream, heard
+from noria_operator.routers.discovery import Asker, Request
+from noria_operator.routers.stream import Opening, Stream, heard, opened
 
 logger = logging.getLogger(__name__)
 
 FIRST_TIMEOUT = 10.0
 """Seconds within which a stream begins with a request."""
+UNPROVED = 256
+"""Streams at a time whose router has not proved who it is."""
+UNPROVED_EACH = 8
+"""Of these, of one address: a router has one, which is proved as soon as it says who it is."""
+SHOWN = 253
+"""Characters of what somebody says to be that are logged."""
 REFUSED = 1.0
 """Seconds before a bad token hears so."""
 OLD_HOLD = 20.0
@@ -83,6 +96,7 @@ class Server:
         self._blind = blind
         self._namespaces = namespaces
         self._closing = False
+        self._unproved = _Unproved()
 
     async def close(self, _: web.Application) -> None:
         """End every stream: another replica takes them."""
@@ -91,33 +105,81 @@ class Server:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """One stream, for as long as it stands."""
-        try:
-            async with asyncio.timeout(FIRST_TIMEOUT):
-                first = await heard(request)
-        except (ValueError, TimeoutError):
-            return web.json_response({"error": "not a discovery request"}, status=400)
-        if first is None:
-            return web.json_response({"error": "nothing was asked"}, status=400)
-        namespace = first.metadata.get("namespace", "")
-        token = first.metadata.get("token", "")
-
-        def proved() -> bool:
-            return any(same_token(token, one) for one in router_tokens(self._master_key(), namespace))
-
-        if not proved():
-            logger.warning("router refused", extra={"namespace": namespace, "node": first.node})
-            await asyncio.sleep(REFUSED)
-            return web.json_response({"error": "the token is not this namespace's"}, status=403)
-        unwatched = bool(self._namespaces) and namespace not in self._namespaces
+        until = asyncio.get_running_loop().time() + FIRST_TIMEOUT
+        with self._unproved.place(request.remote or "") as free:
+            if not free:
+                return _refusal(503, "too many who have not said who they are")
+            begun = await self._begun(request, until)
+            if begun is None:
+                return _refusal(400, "not a discovery request")
+            opening, asker = begun
+            if not self._proves(asker):
+                told = {"namespace": clip(asker.namespace, SHOWN), "node": clip(asker.node, SHOWN)}
+                logger.warning("router refused", extra=told)
+                await asyncio.sleep(REFUSED)
+                return _refusal(403, "the token is not this namespace's")
+        unwatched = bool(self._namespaces) and asker.namespace not in self._namespaces
         if not self._catalogue.synced or self._leaves() or unwatched:
-            return web.json_response({"error": "not ready yet"}, status=503)
+            return _refusal(503, "not ready yet")
+        first = await self._first(request, opening, until)
+        return (
+            _refusal(400, "not a discovery request")
+            if first is None
+            else await self._run(request, asker, first)
+        )
+
+    async def _begun(self, request: web.Request, until: float) -> tuple[Opening, Asker] | None:
+        try:
+            async with asyncio.timeout_at(until):
+                opening = await opened(request)
+            return None if opening is None else (opening, discovery.asker(opening.beginning))
+        except (ValueError, TimeoutError):
+            return None
+
+    async def _first(self, request: web.Request, opening: Opening, until: float) -> Request | None:
+        try:
+            async with asyncio.timeout_at(until):
+                return await heard(request, opening)
+        except (ValueError, TimeoutError):
+            return None
+
+    async def _run(self, request: web.Request, asker: Asker, first: Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"content-type": "application/grpc"})
         await response.prepare(request)
-        with self._catalogue.bell(namespace) as bell:
-            stream = Stream(self._catalogue, namespace, first.node, response, bell)
-            await stream.run(request, first, lambda: self._leaves() or not proved())
+        with self._catalogue.bell(asker.namespace) as bell:
+            stream = Stream(self._catalogue, asker.namespace, clip(asker.node, SHOWN), response, bell)
+            await stream.run(request, first, lambda: self._leaves() or not self._proves(asker))
         return response
+
+    def _proves(self, asker: Asker) -> bool:
+        tokens = router_tokens(self._master_key(), asker.namespace)
+        return any(same_token(asker.token, one) for one in tokens)
 
     def _leaves(self) -> bool:
         """Whether routers are left to another replica."""
         return self._closing or self._blind()
+
+
+class _Unproved:
+    """Counts streams by address."""
+
+    def __init__(self) -> None:
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def place(self, address: str) -> Iterator[bool]:
+        """A place while it lasts; False where there is none."""
+        if self._open[address] >= UNPROVED_EACH or self._open.total() >= UNPROVED:
+            yield False
+            return
+        self._open[address] += 1
+        try:
+            yield True
+        finally:
+            self._open[address] -= 1
+            if not self._open[address]:
+                del self._open[address]
+
+
+def _refusal(status: int, why: str) -> web.Response:
+    return web.json_response({"error": why}, status=status)

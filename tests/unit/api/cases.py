@@ -79,6 +79,9 @@ _REFUSED_ISSUERS = (
     "file:///etc/passwd",
     "https://a.example",
     "https://a.example/a b",
+    "https://a.example:84433/",
+    "https://a.example:65536/",
+    "https://a.example:443443/",
 )
 
 
@@ -242,6 +245,8 @@ ACCEPTED = [
     yes(
         "md", router=_issued({"uri": "http://keycloak.auth.svc:8080/realms/a/protocol/openid-connect/certs"})
     ),
+    yes("md", router=_issued({"uri": "https://a.example:65535/"})),
+    yes("md", router=_issued({"uri": "https://a.example:60000/"})),
     yes("md", router=_issued({"configMapName": "a"})),
     yes("md", router={"access": {"jwt": {**JWT, "claims": {"a" * 128: ["b" * 128] * 16}}}}),
     yes("md", hosts=["internal", "mynoria.internal.example"]),

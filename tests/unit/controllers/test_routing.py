@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -496,11 +497,11 @@ class Documents:
     def __init__(self, world: World) -> None:
         self.world, self.requests = world, 0
 
-    async def json(self, url: str, **_: Any) -> Json | None:
+    async def json(self, url: str, *, read: Callable[[Any], Any], **_: Any) -> Any:
         pod = next(one for one in self.world.api.all(POD) if one["status"]["podIP"] in url)
         times = {"started": 1.0, "from": 1.0, "at": 2.0}
         head = {"schema": "noria.counters/v1", "version": "flights-1", "process": "a", **times}
-        return {**head, "requests": {"ok": self.requests}} if passes_probe(pod) else None
+        return read({**head, "requests": {"ok": self.requests}}) if passes_probe(pod) else None
 
 
 async def test_a_container_that_ends_is_an_error_though_its_pod_answers_nobody(tmp_path: Path) -> None:

@@ -60,6 +60,20 @@ def test_what_cannot_be_understood_lets_nobody_in(broken: Json) -> None:
     assert enforced(deployment(broken, conditions=said(Reason.CHECKED)))
 
 
+@pytest.mark.parametrize("host", ["a.example:84433", "a.example:65536", "a" * 300, "a." * 126 + "ab"])
+def test_an_issuer_that_routers_cannot_ask_lets_nobody_in_and_is_told(host: str) -> None:
+    found = rules({"jwt": {**TOKENS["jwt"], "jwks": {"uri": f"https://{host}/jwks"}}})
+    assert found == Guard("a")
+    told = condition(found, [Told(found.rules)], CLOSED)
+    assert (told.status, told.reason) == (False, Reason.KEYS_INVALID)
+    assert "nobody is let in" in told.message
+
+
+def test_an_issuer_with_the_longest_name_and_the_highest_port_is_asked() -> None:
+    uri = f"https://{'a.' * 126}a:65535/jwks"
+    assert rules({"jwt": {**TOKENS["jwt"], "jwks": {"uri": uri}}}).uri == uri
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -67,6 +69,8 @@ def test_an_empty_message_is_a_missing_result_and_says_what_to_do(text: str) -> 
         (message(artifact=ARTIFACT | {"format": "exe"}), "artifact.format"),
         (message(metrics={"auc": "nan"}), "metrics.auc"),
         (message(metrics={"auc": "1e999"}), "metrics.auc"),
+        (message(metrics={"auc": "0e999"}), "metrics.auc"),
+        (message(metrics={"auc": "1e999999999999"}), "metrics.auc"),
         (message(metrics={"auc": "inf"}), "metrics.auc"),
         (message(metrics={"auc": None}), "metrics.auc"),
         (message(metrics={"auc": True}), "metrics.auc"),
@@ -89,6 +93,17 @@ def test_a_result_that_is_not_what_it_should_be_says_which_field(text: str, says
         training_result(text, OUTPUT)
     assert caught.value.reason == "ResultInvalid"
     assert says in caught.value.message
+
+
+@pytest.mark.parametrize("number", ["1e20000000", "0e20000000", "-1e20000000", "1e-20000000"])
+def test_a_number_of_many_zeros_is_never_written_out(number: str) -> None:
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(ResultError):
+            training_result(message(metrics={"auc": number}), OUTPUT)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import orjson
 import pytest
 
 from noria_operator.evidence import fetch
@@ -281,4 +283,27 @@ async def test_an_answer_at_the_limit_is_read_and_one_above_it_is_not(
         monkeypatch.setattr(fetch, "SIZE_LIMIT", 1)
         fetcher = Fetcher()
         assert await fetcher.json(url) is None
+        await fetcher.close()
+
+
+async def test_the_loop_goes_on_while_a_large_answer_is_read() -> None:
+    body = orjson.dumps({"a": "b" * fetch.LARGE})
+
+    def large(transport: asyncio.Transport, number: int, times: int) -> None:
+        transport.write(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    going = threading.Event()
+
+    def reading(found: dict[str, str]) -> int:
+        assert going.wait(5), "the loop is waited for"
+        return len(found["a"])
+
+    async with serving(large) as server:
+        fetcher, url = Fetcher(), f"http://127.0.0.1:{server.port}/"
+        read = asyncio.create_task(fetcher.json(url, read=reading))
+        await asyncio.sleep(0.2)
+        going.set()
+        assert await read == fetch.LARGE
+        assert await fetcher.json(url, limit=len(body)) is not None
+        assert await fetcher.json(url, limit=len(body) - 1) is None
         await fetcher.close()

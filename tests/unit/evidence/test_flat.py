@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noria_operator.evidence.flat import Packed, counts_of
-from noria_serving.contract import FAMILIES, places_of
+from noria_operator.evidence.flat import ROOM, Packed, counts_of
+from noria_operator.evidence.server import SIZE_LIMIT
+from noria_serving.contract import BESIDE, FAMILIES, places_of
+from noria_serving.reference import MAX_FEATURES
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)  # JSON has neither
 ROWS = st.recursive(
@@ -89,12 +91,49 @@ def test_what_bytes_do_not_hold_is_told_as_it_came() -> None:
         assert dict(counts_of(strange)) == flattened(strange)
 
 
-def test_a_document_is_kept_in_as_many_bytes_as_it_had() -> None:
-    size = len(orjson.dumps(document()))
-    counts_of(document())
+def test_a_document_of_as_many_features_as_a_server_counts_is_read() -> None:
+    row = {"bins": [10**8] * 10, **dict.fromkeys(BESIDE, 10**8)}
+    features = {f"a feature with a name of some length, {number}": row for number in range(MAX_FEATURES)}
+    whole = document(features=features)
+    assert len(orjson.dumps(whole)) < SIZE_LIMIT
+    assert len(counts_of(whole)) == (1 + len(BESIDE)) * MAX_FEATURES + 1
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {hex(number): 0 for number in range(300_000)},
+        {"a" * 2**20: {str(number): 0 for number in range(1000)}},
+        {"a" * 2**20: {"b": {str(number): 0 for number in range(1000)}}},
+    ],
+)
+def test_a_document_that_grows_to_far_more_than_a_server_counts_is_refused(rows: Any) -> None:
     tracemalloc.start()
     try:
-        kept = [counts_of(document()) for _ in range(50)]
+        with pytest.raises(ValueError, match="more places"):
+            counts_of(document(predictions=rows))
+        assert tracemalloc.get_traced_memory()[1] < 16 * ROOM
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_document_that_grows_by_digits_alone_is_refused_when_somebody_asks() -> None:
+    def told(name: str) -> Any:
+        return counts_of(document(predictions={name: {f"{number}": 0 for number in range(1000)}}))
+
+    assert len(told("a")) == len(flattened(document())) - 1 + 1000
+    grown = told("a" + "1" * 2**20)
+    with pytest.raises(ValueError, match="more places"):
+        grown.opened().family("predictions")
+
+
+@pytest.mark.parametrize("predictions", [7, "7", 7.0, True])
+def test_a_document_is_kept_in_as_many_bytes_as_it_had(predictions: Any) -> None:
+    size = len(orjson.dumps(document()))
+    counts_of(document(predictions=predictions))
+    tracemalloc.start()
+    try:
+        kept = [counts_of(document(predictions=predictions)) for _ in range(50)]
         assert tracemalloc.get_traced_memory()[0] < 1.5 * size * len(kept)
     finally:
         tracemalloc.stop()

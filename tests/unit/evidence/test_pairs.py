@@ -161,6 +161,12 @@ GOOD: dict[str, Any] = {
         {**GOOD, "answers": [["r", [0.5] * 1000]]},
         {**GOOD, "answers": [["r", ["yes"]]]},
         {**GOOD, "answers": [["r", [[0.5]]]]},
+        {**GOOD, "answers": [["r" * 65, [0.5]]]},
+        {**GOOD, "answers": [["r", [0.5]]] * 8193},
+        {**GOOD, "answers": None},
+        {**GOOD, "process": "p" * 65},
+        {**GOOD, "next": "9" * 100},
+        {**GOOD, "next": -1},
         {name: value for name, value in GOOD.items() if name != "process"},
     ],
 )

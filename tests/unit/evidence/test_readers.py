@@ -23,6 +23,7 @@ from noria_operator.evidence.fetch import SIZE_LIMIT, Fetcher
 from noria_operator.evidence.router import RouterReader, steady
 from noria_operator.evidence.router_stats import ACTIVE, COUNTED, TIME, counted, pattern, timed, waiting
 from noria_operator.evidence.server import MAX_OPEN, PATIENCE, CounterReader
+from noria_operator.evidence.windows import MOST_PROCESSES
 
 Json = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -121,6 +122,22 @@ async def test_a_window_begins_at_its_moment_also_where_the_pod_was_read_for_ano
         await reader.window("shop", "m", [pod(1)], since=SINCE)
         await reader.close()
     assert [query for query in server.asked if "since" in query] == ["since=180.000", "since=280.000"]
+
+
+@pytest.mark.parametrize("started", [400, 100], ids=["younger than the window", "older"])
+async def test_a_pod_that_names_another_process_each_time_fills_no_memory(started: float) -> None:
+    server, honest = ModelServer("0", started, 3), ModelServer("honest", 400, 7)
+    async with pods(server, honest) as port:
+        reader = CounterReader(port=port)
+        for number in range(MOST_PROCESSES + 20):
+            server.process = str(number)
+            totals = await reader.window("shop", "m", [pod(1), pod(2)], since=SINCE)
+        await reader.close()
+    assert totals is not None
+    assert not totals.whole
+    assert totals.labels("m-1").samples == 7 + 3 * MOST_PROCESSES
+    (window,) = reader._windows.values()
+    assert len(window.latest) == len(window.baselines) == MOST_PROCESSES + 1
 
 
 async def test_labels_are_summed_over_pods_since_the_window_began() -> None:

@@ -18,7 +18,7 @@ from noria_operator.domain.quality import RATED, Labels, rows
 from noria_operator.domain.slice_scores import NO_SCORES
 from noria_operator.evidence import windows
 from noria_operator.evidence.growth import Growth, below
-from noria_operator.evidence.windows import Document, Window, labels, outputs, parse
+from noria_operator.evidence.windows import PROCESS_LIMIT, Document, Window, labels, outputs, parse
 from noria_serving.contract import SLICE_SCORES, places
 
 
@@ -91,6 +91,11 @@ def test_what_is_no_document_is_none() -> None:
     ]
     broken.append(body(outputs={"bins": []}))
     broken.append({name: value for name, value in body().items() if name != "process"})
+    broken.append(body("p" * (PROCESS_LIMIT + 1)))
+    deep: Any = 0
+    for _ in range(1000):
+        deep = {"a": deep}
+    broken.append(body(predictions=deep))
     assert [parse(each) for each in broken] == [None] * len(broken)
 
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.routers.test_children import SETTINGS, applied, created, owner, running
@@ -116,6 +117,20 @@ def test_one_name_in_the_clear_and_secured_are_two_places() -> None:
     first, second = access.clusters(Bootstrap(**GIVEN, guards=(REMOTE, clear, REMOTE)))
     assert first["name"] != second["name"]
     assert ["transport_socket" in each for each in (first, second)].count(True) == 1
+
+
+@pytest.mark.parametrize("host", ["login.example.com:84433", "a" * 300 + ".example"])
+def test_an_issuer_that_cannot_be_asked_closes_its_own_deployment_only(host: str) -> None:
+    """Also one that was written before the API server refused it."""
+    jwt = {"issuer": "https://i.example", "audiences": ["m"], "jwks": {"uri": f"https://{host}/jwks"}}
+    broken = owner("broken") | {"spec": {"router": {"access": {"jwt": jwt}}}}
+    right = owner("right") | {"spec": {"router": {"access": {"apiKeys": {"secretName": "keys"}}}}}
+    guards = children.guards_wanted([broken, right])
+    made = bootstrap(Bootstrap(**GIVEN, guards=guards))
+    assert host.partition(":")[0] not in json.dumps(made)
+    judge, _ = access.filters(guards, "/keys")
+    assert judge["typed_config"]["requirement_map"] == {"broken": {}, "right": {}}
+    assert [(one.deployment, one.keys) for one in guards] == [("broken", ""), ("right", "keys")]
 
 
 @given(st.text(max_size=40), st.text(max_size=40))

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
-from noria_operator.routers import stream
+from noria_operator.routers import discovery, stream
 from noria_operator.routers.catalogue import Bell, Catalogue
 from noria_operator.routers.discovery import PREFIX, Kind, Request
 from noria_operator.routers.envoy import snapshot
@@ -61,3 +61,17 @@ async def test_what_a_router_refused_is_said_again_also_while_much_changes(
     changing.cancel()
     running.cancel()
     await asyncio.gather(changing, running, return_exceptions=True)
+
+
+async def test_a_router_asks_for_no_more_endpoints_than_any_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "MAX_NAMES", 3)
+    found = snapshot("shop", [RoutedDeployment("m", revisions=(("m-1", 100),))])
+    catalogue: Any = SimpleNamespace(snapshot=lambda _: found, position=(1, 1), known=(1, 1))
+    response: Any = None
+    made = Stream(cast(Catalogue, catalogue), "shop", "router-1", response, Bell())
+    endpoints = Kind.ENDPOINTS.value
+    made._hear(Request(endpoints, subscribe=("a", "b")))
+    made._hear(Request(endpoints, subscribe=("c",)))
+    made._hear(Request(endpoints, subscribe=("d",), unsubscribe=("a",)))
+    with pytest.raises(ValueError, match="too many names"):
+        made._hear(Request(endpoints, subscribe=("e",)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -75,13 +76,13 @@ class World:
         self._service.recorder.state.add_score("late-4", 7, positive=True)
         self._service.ring.take(self._service.recorder.state.vector, self.server_time())
 
-    async def json(self, url: str, **_: Any) -> Any:
+    async def json(self, url: str, *, read: Callable[[Any], Any], **_: Any) -> Any:
         path, _, query = url.partition("?")
         path = path.partition(":8081")[2]
         scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": []}
         status, body, _ = self.app._answer(Call(scope, cast(Any, None)))
         assert status == 200
-        return orjson.loads(body)
+        return read(orjson.loads(body))
 
     async def read(self, since: datetime) -> Totals:
         found = await self.reader.complete("shop", "late", [POD], since=since)
