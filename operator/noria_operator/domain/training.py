@@ -80,8 +80,15 @@ def _train(case: Case) -> Plan | None:
     if run is None:
         return plan
     until = ended_at(run) or case.now
-    status = timed(case.status, plan.status, begun=begun(run), ended=run.finished, until=until)
+    status = timed(
+        case.status, plan.status, begun=begun(run), ended=run.finished and not _told(case, run), until=until
+    )
     return replace(plan, status=status)
+
+
+def _told(case: Case, run: Run) -> bool:
+    """Whether status has had the last pod of a Job that failed: what it held is counted."""
+    return ended(run, "Succeeded") is None and attempts(run) <= int(case.status.get("attempts") or 0)
 
 
 def _trained(case: Case, run: Run | None) -> Plan:

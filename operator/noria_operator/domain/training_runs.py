@@ -26,6 +26,10 @@ Json = dict[str, Any]
 _ENDS: Final = frozenset({"Complete", "Failed"})
 _YOUNG: Final = timedelta(seconds=10)
 """A pod that was made so short ago has had no chance to run: nothing is said about it yet."""
+_FIRST_PAUSE: Final = timedelta(seconds=10)
+_LONGEST_PAUSE: Final = timedelta(minutes=20)
+_LAST_WORDS: Final = frozenset({"Ready", "DisruptionTarget"})
+"""Conditions of a pod that turn when it ends."""
 
 
 class State(Enum):
@@ -70,7 +74,8 @@ class Verdict:
 def judge_run(run: Run, *, pending: timedelta, now: datetime, since: datetime | None = None) -> Verdict:
     """Where the Job stands; one that waits for a pod for longer than `pending` has failed.
 
-    Waiting counts from the newest of: the Job, its start or resumption, its newest pod, and `since`. A
+    Waiting counts from the newest of: the Job, its start or resumption, its newest pod, and `since`; after
+    a pod that failed from when Kubernetes has to have tried again, where the pod says when it ended. A
     Job that somebody else suspended (a queue) waits for as long as that lasts.
     """
     conditions = _true(run.job)
@@ -79,12 +84,26 @@ def judge_run(run: Run, *, pending: timedelta, now: datetime, since: datetime | 
     if "Failed" in conditions:
         return Verdict(State.FAILED, _failure(run, conditions["Failed"]))
     pod = newest(run.pods)
-    if pod is not None and started(pod):
-        return Verdict(State.RUNNING, _retried(pod))
+    lost = pod if pod is not None and pod["status"].get("phase") == "Failed" else None
+    if pod is not None and lost is None and started(pod):
+        return Verdict(State.RUNNING)
     if run.job["spec"].get("suspend"):
         return Verdict(State.PENDING, _held(run))
     begun = _begun(run, pod, since)
+    if lost is not None:
+        return _after(run, lost, begun, pending, now)
     problem = pod_problem(pod, run.claims, run.others) if pod is not None else _no_pod(run, begun, now)
+    return _waits(run, problem, begun, pending, now)
+
+
+def _after(run: Run, lost: Json, begun: datetime, pending: timedelta, now: datetime) -> Verdict:
+    again = _again(run, lost, begun)
+    if again is None or now < again:
+        return Verdict(State.RUNNING, _retried(lost), again)
+    return _waits(run, _no_pod(run, again, now, lost), again, pending, now)
+
+
+def _waits(run: Run, problem: Problem | None, begun: datetime, pending: timedelta, now: datetime) -> Verdict:
     if now >= begun + pending:
         reason = problem.reason if problem else TrainingFailure.PENDING_DEADLINE
         cause = problem.message if problem else f"nothing says why; see kubectl describe job {run.name}"
@@ -208,26 +227,38 @@ def _begun(run: Run, pod: Json | None, since: datetime | None) -> datetime:
     return max([moment(text) for text in times if text] + ([since] if since else []))
 
 
+def _again(run: Run, pod: Json, begun: datetime) -> datetime | None:
+    """When another pod has to be there after this one, which failed: the Job waits 10 s, 20 s, 40 s … up to
+    ten minutes after each (`MaxJobPodFailureBackOff` of kube-controller-manager), and is given twice that.
+    None where the pod does not say when it ended.
+    """
+    state = terminated(pod)
+    told = [one for one in pod["status"].get("conditions", []) if one["type"] in _LAST_WORDS]
+    times = [state.get("finishedAt"), *(one.get("lastTransitionTime") for one in told)]
+    left = max((moment(at) for at in times if at), default=None if state else begun)
+    pause = min(_FIRST_PAUSE * 2 ** min(attempts(run), 7), _LONGEST_PAUSE)
+    return None if left is None else max(left, begun) + pause
+
+
 def _held(run: Run) -> Problem:
     text = f"Job {run.name} is suspended, for example by a queue; see kubectl describe job {run.name}"
     return Problem(TrainingFailure.PENDING_DEADLINE, text)
 
 
-def _retried(pod: Json) -> Problem | None:
-    if pod["status"]["phase"] != "Failed":
-        return None
+def _retried(pod: Json) -> Problem:
     state = terminated(pod)
     text = f"{_pod(pod)} ended with exit code {state.get('exitCode')}; the Job tries again{_said(state)}"
     return Problem(TrainingFailure.TRAINING_FAILED, text)
 
 
-def _no_pod(run: Run, since: datetime, now: datetime) -> Problem | None:
-    if now - since < _YOUNG:
+def _no_pod(run: Run, since: datetime, now: datetime, lost: Json | None = None) -> Problem | None:
+    if lost is None and now - since < _YOUNG:
         return None
+    after = f" after {_pod(lost)}, which failed" if lost else ""
     return Problem(
         TrainingFailure.PENDING_DEADLINE,
-        "no pod could be made; a quota, an admission policy or a missing service account may refuse it: "
-        f"see kubectl describe job {run.name}",
+        f"no pod could be made{after}; a quota, an admission policy or a missing service account may refuse "
+        f"it: see kubectl describe job {run.name}",
     )
 
 

@@ -508,6 +508,61 @@ def test_a_run_holds_its_devices_from_its_pod_on_and_not_while_it_waits_in_a_que
     assert obj["status"]["ranSeconds"] == 5400
 
 
+def failed_pod(left: float, **state: Any) -> Json:
+    """The first attempt, from the start until `left` minutes later."""
+    first = ended_pod("", code=1)
+    first["status"]["startTime"] = stamp(NOW)
+    (container,) = first["status"]["containerStatuses"]
+    container["state"]["terminated"] |= {"finishedAt": stamp(NOW + timedelta(minutes=left))} | state
+    return first
+
+
+def test_a_run_whose_first_attempt_failed_waits_in_a_queue_as_any_other() -> None:
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    body, first = plan.create, failed_pod(30)
+    second = NOW + timedelta(minutes=31)
+    again = pod("pod-2", "Running", at=second, startTime=stamp(second))
+    obj, _ = step(obj, Observed(Run(job(body), (pod("pod-1", "Running", startTime=stamp(NOW)),))), 1)
+    obj, _ = step(obj, Observed(Run(job(body), (first,))), 30)
+    obj, _ = step(obj, Observed(Run(job(body), (first, again))), 32)
+    assert (obj["status"]["phase"], obj["status"]["runningSince"]) == ("Running", stamp(NOW))
+    preempted = Observed(Run(job(body, suspend=True), (first,)))
+    for minutes in (60, 24 * 60):
+        obj, plan = step(obj, preempted, minutes)
+        assert (obj["status"]["phase"], plan.suspend, plan.due) == ("Pending", None, None)
+        assert "suspended, for example by a queue" in obj["status"]["message"]
+        assert (obj["status"]["ranSeconds"], "runningSince" in obj["status"]) == (3600, False)
+
+
+def test_a_next_attempt_whose_pod_cannot_be_made_waits_no_longer_than_a_first_one() -> None:
+    obj, plan = step(training_job(deadlines={"pending": "1h", "active": "8h"}))
+    assert plan.create is not None
+    body = plan.create
+    obj, _ = step(obj, Observed(Run(job(body), (pod("pod-1", "Running", startTime=stamp(NOW)),))), 1)
+    lost = Observed(Run(job(body), (failed_pod(120),)))
+    obj, plan = step(obj, lost, 120)
+    assert "the Job tries again" in obj["status"]["message"]
+    assert (obj["status"]["phase"], plan.due) == ("Running", NOW + timedelta(minutes=120, seconds=20))
+    obj, plan = step(obj, lost, 120.5)
+    assert "no pod could be made after pod pod-1, which failed; a quota" in obj["status"]["message"]
+    assert (obj["status"]["phase"], obj["status"]["ranSeconds"]) == ("Pending", 120 * 60 + 30)
+    assert plan.due == NOW + timedelta(minutes=180, seconds=20)
+    ended, _ = step(obj, lost, 181)
+    assert condition(ended, "Failed")["reason"] == "PendingDeadline"
+    refused = Observed(Run(job(body, "Failed", reason="BackoffLimitExceeded"), (failed_pod(120),)))
+    obj, _ = step(obj, refused, 170)
+    assert obj["status"]["ranSeconds"] == 120 * 60 + 30, "what was counted is not counted again"
+
+
+def test_a_pod_of_which_nobody_knows_when_it_failed_is_given_all_the_time() -> None:
+    """Its node went, say, long after the pod was made."""
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    obj, plan = step(obj, Observed(Run(job(plan.create), (failed_pod(0, finishedAt=None),))), 300)
+    assert (obj["status"]["phase"], plan.due) == ("Running", None)
+
+
 @pytest.mark.parametrize("still", ["Running", "Failed"])
 def test_what_a_suspended_run_held_is_counted_once_though_pods_are_still_there(still: str) -> None:
     """One that takes its time to end, or one of an attempt that failed before."""
