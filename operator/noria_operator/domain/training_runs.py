@@ -206,18 +206,15 @@ def _failure(run: Run, condition: Json) -> Problem:
             TrainingFailure.DO_NOT_RETRY,
             f"{_pod(pod)} ended with exit code 42 (do not retry); {_logs(pod)}{_said(state)}",
         )
-    if not state:
+    if pod is None:
         return Problem(TrainingFailure.TRAINING_FAILED, f"Job {run.name} failed: {reason}: {text}")
     cause = (
         "ran out of memory; raise spec.resources.limits.memory"
         if state.get("reason") == "OOMKilled"
         else _logs(pod)
     )
-    return Problem(
-        TrainingFailure.TRAINING_FAILED,
-        f"{_pod(pod)} ended with exit code {state.get('exitCode')} after {attempts(run)} attempt(s): "
-        f"{cause}{_said(state)}",
-    )
+    text = f"{_pod(pod)} {_end(pod)} after {attempts(run)} attempt(s): {cause}{_said(state)}"
+    return Problem(TrainingFailure.TRAINING_FAILED, text)
 
 
 def _begun(run: Run, pod: Json | None, since: datetime | None) -> datetime:
@@ -246,8 +243,7 @@ def _held(run: Run) -> Problem:
 
 
 def _retried(pod: Json) -> Problem:
-    state = terminated(pod)
-    text = f"{_pod(pod)} ended with exit code {state.get('exitCode')}; the Job tries again{_said(state)}"
+    text = f"{_pod(pod)} {_end(pod)}; the Job tries again{_said(terminated(pod))}"
     return Problem(TrainingFailure.TRAINING_FAILED, text)
 
 
@@ -266,8 +262,22 @@ def _pod(pod: Json | None) -> str:
     return f"pod {pod['metadata']['name']}" if pod else "a pod"
 
 
+def _end(pod: Json) -> str:
+    """How a pod that failed did so, and why, where its node refused or ended it."""
+    state = terminated(pod)
+    code = state.get("exitCode")
+    ending = "failed" if code is None else f"ended with exit code {code}"
+    told = [clip(str(pod["status"].get(field) or ""), 300) for field in ("reason", "message")]
+    why = "OOMKilled" if state.get("reason") == "OOMKilled" else ": ".join(filter(None, told))
+    return f"{ending} ({why})" if why else ending
+
+
 def _logs(pod: Json | None) -> str:
-    return f"see kubectl logs {pod['metadata']['name']}" if pod else "its pod is gone"
+    """Where to look; a pod that its node refused or ended has logged nothing of it."""
+    if pod is None:
+        return "its pod is gone"
+    told = pod["status"].get("reason") or not terminated(pod)
+    return f"see kubectl {'describe pod' if told else 'logs'} {pod['metadata']['name']}"
 
 
 def _said(state: Json) -> str:

@@ -335,6 +335,17 @@ def test_a_lost_pod_costs_the_version_no_signature() -> None:
     assert plan.create["spec"]["signature"]["inputs"][0]["name"] == "x"
 
 
+def rejected() -> Json:
+    """A pod that its node refused: no container of it was ever made."""
+    return pod("pod-1", "Failed", reason="UnexpectedAdmissionError", message="Allocate failed")
+
+
+def evicted() -> Json:
+    found = ended_pod("", code=137, reason="Error")
+    found["status"] |= {"reason": "Evicted", "message": 'Usage of EmptyDir volume "work" exceeds the limit'}
+    return found
+
+
 @pytest.mark.parametrize(
     ("run", "minutes", "reason", "says"),
     [
@@ -370,6 +381,20 @@ def test_a_lost_pod_costs_the_version_no_signature() -> None:
             0,
             "TrainingFailed",
             "resources.limits.memory",
+        ),
+        (
+            lambda body: Run(job(body, "Failed", reason="BackoffLimitExceeded"), (rejected(),)),
+            0,
+            "TrainingFailed",
+            "pod pod-1 failed (UnexpectedAdmissionError: Allocate failed) after 1 attempt(s): see kubectl "
+            "describe pod pod-1",
+        ),
+        (
+            lambda body: Run(job(body, "Failed", reason="BackoffLimitExceeded"), (evicted(),)),
+            0,
+            "TrainingFailed",
+            'ended with exit code 137 (Evicted: Usage of EmptyDir volume "work" exceeds the limit) after 1 '
+            "attempt(s): see kubectl describe pod pod-1",
         ),
         (
             lambda body: Run(job(body, "Failed", reason="PodFailurePolicy"), (ended_pod("", code=42),)),
@@ -457,6 +482,21 @@ def test_a_retry_is_running_and_says_what_happened_before() -> None:
     assert obj["status"]["phase"] == "Running"
     assert "tries again" in obj["status"]["message"]
     assert "it said: StorageUnavailable: the bucket does not exist" in obj["status"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [
+        (rejected(), "pod pod-1 failed (UnexpectedAdmissionError: Allocate failed); the Job tries again"),
+        (evicted(), "exit code 137 (Evicted: Usage of EmptyDir volume"),
+        (ended_pod("", code=137, reason="OOMKilled"), "exit code 137 (OOMKilled); the Job tries again"),
+    ],
+)
+def test_a_retry_says_why_the_node_ended_the_pod_before(lost: Json, says: str) -> None:
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    obj, _ = step(obj, Observed(Run(job(plan.create), (lost,))))
+    assert (obj["status"]["phase"], says in obj["status"]["message"]) == ("Running", True)
 
 
 def test_a_refused_spec_is_final_and_an_unchanged_pass_changes_nothing() -> None:
