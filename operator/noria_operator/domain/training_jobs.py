@@ -31,7 +31,7 @@ from noria_operator.domain.job_shape import (
     selected,
 )
 from noria_operator.domain.training_locations import Location
-from noria_operator.domain.training_pods import RUN, WORK, Place, Program, placement, pod_template
+from noria_operator.domain.training_pods import RUN, TRAIN, WORK, Place, Program, placement, pod_template
 from noria_serving import contract
 
 Json = dict[str, Any]
@@ -175,7 +175,7 @@ def training_job(obj: Json, spec: TrainingJobSpec) -> Json:
     held_out = spec.evaluation.data if spec.evaluation else None
     data = [source for source in spec.data if source.name != held_out]
     program = Program(
-        name="train",
+        name=TRAIN,
         image=spec.image,
         command=spec.command,
         args=spec.args,

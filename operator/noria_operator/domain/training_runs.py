@@ -18,6 +18,7 @@ from noria_operator.api.trainingjob import TrainingFailure
 from noria_operator.api.types import format_duration
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.results import ResultError, fault
+from noria_operator.domain.training_pods import TRAIN
 from noria_operator.domain.training_problems import Problem, pod_problem, started
 from noria_operator.domain.training_times import moment
 
@@ -208,11 +209,7 @@ def _failure(run: Run, condition: Json) -> Problem:
         )
     if pod is None:
         return Problem(TrainingFailure.TRAINING_FAILED, f"Job {run.name} failed: {reason}: {text}")
-    cause = (
-        "ran out of memory; raise spec.resources.limits.memory"
-        if state.get("reason") == "OOMKilled"
-        else _logs(pod)
-    )
+    cause = f"ran out of memory; {_room(run)}" if state.get("reason") == "OOMKilled" else _logs(pod)
     text = f"{_pod(pod)} {_end(pod)} after {attempts(run)} attempt(s): {cause}{_said(state)}"
     return Problem(TrainingFailure.TRAINING_FAILED, text)
 
@@ -260,6 +257,15 @@ def _no_pod(run: Run, since: datetime, now: datetime, lost: Json | None = None) 
 
 def _pod(pod: Json | None) -> str:
     return f"pod {pod['metadata']['name']}" if pod else "a pod"
+
+
+def _room(run: Run) -> str:
+    """What helps where memory ran out: what the spec says is for the trainer alone."""
+    container = run.job["spec"]["template"]["spec"]["containers"][0]
+    if container["name"] == TRAIN:
+        return "raise spec.resources.limits.memory"
+    limit = container["resources"]["limits"]["memory"]
+    return f"this Job of Noria's has {limit}, whatever the spec says: give it fewer rows or a smaller model"
 
 
 def _end(pod: Json) -> str:

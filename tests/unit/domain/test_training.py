@@ -426,6 +426,18 @@ def test_a_run_that_ends_badly_says_why_and_stays_ended(
     assert plan.create is None
 
 
+def test_an_evaluation_without_memory_asks_for_no_change_of_what_the_trainer_has() -> None:
+    obj, train = trained(resources={"limits": {"memory": "16Gi"}})
+    obj, plan = step(obj, Observed(train, champion=CHAMPION))
+    assert plan.create is not None
+    lost = ended_pod("", code=137, reason="OOMKilled")
+    failed = Run(job(plan.create, "Failed", reason="BackoffLimitExceeded"), (lost,))
+    obj, _ = step(obj, Observed(train, failed))
+    assert condition(obj, "Failed")["reason"] == "EvaluationFailed"
+    assert "ran out of memory; this Job of Noria's has 4Gi" in obj["status"]["message"]
+    assert "spec.resources" not in obj["status"]["message"]
+
+
 def test_a_failed_run_stops_what_still_runs() -> None:
     obj, plan = step(training_job())
     assert plan.create is not None
