@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
+from noria_operator.api.types import format_duration
 from noria_operator.domain.conditions import since
 from noria_operator.domain.evaluation import evaluate, judge_gates
 from noria_operator.domain.job_shape import partitions_of
@@ -109,12 +110,28 @@ def _trained(case: Case, run: Run | None) -> Plan:
         return _hand_over(case, run)
     if verdict.state is State.FAILED and verdict.problem:
         return failed(case, verdict.problem.reason, verdict.problem.message, attempts=attempts(run))
-    running = verdict.state is State.RUNNING
+    running, due = verdict.state is State.RUNNING, verdict.due
+    if running and (left := _left(case, run)) is not None:
+        if left <= timedelta():
+            text = (
+                f"Job {run.name} trained longer than {format_duration(spec.deadlines.active)}, over all "
+                "attempts; raise spec.deadlines.active, or give the run less data"
+            )
+            return failed(case, TrainingFailure.ACTIVE_DEADLINE, text, attempts=attempts(run))
+        due = min(due or case.now + left, case.now + left)
     usual = "training" if running else "the pod is starting"
     phase = TrainingPhase.RUNNING if running else TrainingPhase.PENDING
     message = verdict.problem.message if verdict.problem else usual
     status = progress(case.obj, phase, message, case.now) | {"attempts": attempts(run)}
-    return Plan(status, suspend=resume, due=verdict.due)
+    return Plan(status, suspend=resume, due=due)
+
+
+def _left(case: Case, run: Run) -> timedelta | None:
+    """How much longer pods may run; None where it is not known since when the newest one does."""
+    seen = case.status.get("runningSince")
+    since_ = moment(seen) if seen else begun(run)
+    ran = timedelta(seconds=int(case.status.get("ranSeconds") or 0))
+    return case.job.spec.deadlines.active - ran - (case.now - since_) if since_ else None
 
 
 def _begin(case: Case) -> Plan:

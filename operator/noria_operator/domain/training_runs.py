@@ -196,10 +196,9 @@ def _true(job: Json) -> dict[str, Json]:
 def _failure(run: Run, condition: Json) -> Problem:
     reason, text = condition.get("reason", ""), clip(condition.get("message", ""), 300)
     if reason == "DeadlineExceeded":
-        return Problem(
-            TrainingFailure.ACTIVE_DEADLINE,
-            f"Job {run.name} took longer than its active deadline; raise it, or give the run less data",
-        )
+        limit = format_duration(timedelta(seconds=run.job["spec"]["activeDeadlineSeconds"]))
+        told = f"Job {run.name} took longer than {limit}, its deadline with all that it waited"
+        return Problem(TrainingFailure.ACTIVE_DEADLINE, f"{told}; {_shorter(run)}")
     pod = ended(run, "Failed")
     state = terminated(pod)
     if state.get("exitCode") == 42:
@@ -261,11 +260,24 @@ def _pod(pod: Json | None) -> str:
 
 def _room(run: Run) -> str:
     """What helps where memory ran out: what the spec says is for the trainer alone."""
-    container = run.job["spec"]["template"]["spec"]["containers"][0]
-    if container["name"] == TRAIN:
+    if _trains(run):
         return "raise spec.resources.limits.memory"
-    limit = container["resources"]["limits"]["memory"]
+    limit = _container(run)["resources"]["limits"]["memory"]
     return f"this Job of Noria's has {limit}, whatever the spec says: give it fewer rows or a smaller model"
+
+
+def _shorter(run: Run) -> str:
+    """What helps where time ran out."""
+    return "raise spec.deadlines, or give the run less data" if _trains(run) else "give it fewer rows"
+
+
+def _trains(run: Run) -> bool:
+    """Whether the container is the user's."""
+    return bool(_container(run)["name"] == TRAIN)
+
+
+def _container(run: Run) -> Json:
+    return dict(run.job["spec"]["template"]["spec"]["containers"][0])
 
 
 def _end(pod: Json) -> str:

@@ -402,7 +402,12 @@ def evicted() -> Json:
             "DoNotRetry",
             "42",
         ),
-        (lambda body: Run(job(body, "Failed", reason="DeadlineExceeded")), 0, "ActiveDeadline", "deadline"),
+        (
+            lambda body: Run(job(body, "Failed", reason="DeadlineExceeded")),
+            0,
+            "ActiveDeadline",
+            "longer than 9h, its deadline with all that it waited; raise spec.deadlines",
+        ),
         (lambda body: Run(job(body)), 61, "PendingDeadline", "no pod could be made"),
         (lambda body: Run(job(body), (pod(),)), 61, "PendingDeadline", "kubectl describe job"),
     ],
@@ -613,6 +618,33 @@ def test_a_pod_of_which_nobody_knows_when_it_failed_is_given_all_the_time() -> N
     assert plan.create is not None
     obj, plan = step(obj, Observed(Run(job(plan.create), (failed_pod(0, finishedAt=None),))), 300)
     assert (obj["status"]["phase"], plan.due) == ("Running", None)
+
+
+def test_the_deadline_for_training_is_of_the_time_that_pods_run_over_all_attempts() -> None:
+    """Kubernetes counts from the Job's start, and anew after each resumption."""
+    obj, plan = step(training_job(deadlines={"pending": "24h", "active": "8h"}))
+    assert plan.create is not None
+    body = plan.create
+    assert body["spec"]["activeDeadlineSeconds"] == 32 * 3600
+    obj, plan = step(obj, Observed(Run(job(body), (pod(),))), 23 * 60)
+    assert (obj["status"]["phase"], plan.due) == ("Pending", NOW + timedelta(hours=24))
+    starts = NOW + timedelta(hours=23)
+    running = Observed(Run(job(body), (pod("pod-1", "Running", startTime=stamp(starts)),)))
+    obj, plan = step(obj, running, 23 * 60 + 1)
+    assert (obj["status"]["phase"], plan.due) == ("Running", starts + timedelta(hours=8))
+    obj["spec"]["suspend"] = True
+    obj, _ = step(obj, running, 26 * 60)
+    obj["spec"]["suspend"] = False
+    obj, _ = step(obj, Observed(Run(job(body, suspend=True))), 40 * 60)
+    starts = NOW + timedelta(hours=41)
+    again = Observed(Run(job(body), (pod("pod-2", "Running", at=starts, startTime=stamp(starts)),)))
+    obj, plan = step(obj, again, 41 * 60 + 1)
+    assert (obj["status"]["ranSeconds"], plan.due) == (3 * 3600, starts + timedelta(hours=5))
+    obj, plan = step(obj, again, 46 * 60)
+    assert condition(obj, "Failed")["reason"] == "ActiveDeadline"
+    assert "flights-1-train trained longer than 8h, over all attempts" in obj["status"]["message"]
+    assert (obj["status"]["ranSeconds"], plan.again) == (8 * 3600, True)
+    assert step(obj, again, 46 * 60)[1].stop == ("flights-1-train",)
 
 
 @pytest.mark.parametrize("still", ["Running", "Failed"])
