@@ -77,6 +77,11 @@ def _train(case: Case) -> Plan | None:
     if case.status.get("artifact"):
         return None
     run = case.seen.train
+    if run is None and case.status.get("runningSince"):
+        # Counted before there is another, which may be refused.
+        text = "the training Job was deleted while its pod ran"
+        status = progress(case.obj, TrainingPhase.PENDING, text, case.now)
+        return Plan(timed(case.status, status, begun=None, ended=False, until=case.now), again=True)
     plan = _trained(case, run)
     if run is None:
         return plan

@@ -669,6 +669,21 @@ def test_what_a_suspended_run_held_is_counted_once_though_pods_are_still_there(s
     assert obj["status"]["ranSeconds"] == 3600
 
 
+@pytest.mark.parametrize("suspend", [True, False])
+def test_a_run_whose_job_was_deleted_holds_nothing_until_there_is_another(suspend: bool) -> None:
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    running = pod("pod-1", "Running", startTime=stamp(NOW))
+    obj, _ = step(obj, Observed(Run(job(plan.create), (running,))), 1)
+    obj["spec"]["suspend"] = suspend
+    obj, plan = step(obj, Observed(), 60)
+    assert (plan.create, plan.again) == (None, True), "what is counted is written before anything is refused"
+    for minutes in (60, 600):
+        assert (obj["status"]["ranSeconds"], "runningSince" in obj["status"]) == (3600, False)
+        obj, plan = step(obj, Observed(), minutes)
+        assert (plan.create is None) is suspend
+
+
 def test_a_run_that_nobody_saw_running_has_used_what_kubernetes_says() -> None:
     """The operator was away meanwhile."""
     obj, plan = step(training_job())
