@@ -27,6 +27,7 @@ Json = dict[str, Any]
 _ENDS: Final = frozenset({"Complete", "Failed"})
 _YOUNG: Final = timedelta(seconds=10)
 """A pod that was made so short ago has had no chance to run: nothing is said about it yet."""
+_OVERDUE: Final = timedelta(minutes=1)
 _FIRST_PAUSE: Final = timedelta(seconds=10)
 _LONGEST_PAUSE: Final = timedelta(minutes=20)
 _LAST_WORDS: Final = frozenset({"Ready", "DisruptionTarget"})
@@ -87,7 +88,7 @@ def judge_run(run: Run, *, pending: timedelta, now: datetime, since: datetime | 
     pod = newest(run.pods)
     lost = pod if pod is not None and pod["status"].get("phase") == "Failed" else None
     if pod is not None and lost is None and started(pod):
-        return Verdict(State.RUNNING)
+        return _runs(pod, now)
     if run.job["spec"].get("suspend"):
         return Verdict(State.PENDING, _held(run))
     begun = _begun(run, pod, since)
@@ -95,6 +96,22 @@ def judge_run(run: Run, *, pending: timedelta, now: datetime, since: datetime | 
         return _after(run, lost, begun, pending, now)
     problem = pod_problem(pod, run.claims, run.others) if pod is not None else _no_pod(run, begun, now)
     return _waits(run, problem, begun, pending, now)
+
+
+def _runs(pod: Json, now: datetime) -> Verdict:
+    """A pod that was told to end and cannot, as its node is gone, keeps the next one from being made."""
+    told = pod["metadata"].get("deletionTimestamp")
+    if not told:
+        return Verdict(State.RUNNING)
+    due = moment(told) + _OVERDUE
+    if now < due:
+        return Verdict(State.RUNNING, due=due)
+    name, node = pod["metadata"]["name"], pod["spec"].get("nodeName", "")
+    text = (
+        f"{_pod(pod)} was to end by {told} and is still there: look at node {node}; if that is gone, "
+        f"kubectl delete pod {name} --force lets the Job go on"
+    )
+    return Verdict(State.RUNNING, Problem(TrainingFailure.TRAINING_FAILED, text))
 
 
 def _after(run: Run, lost: Json, begun: datetime, pending: timedelta, now: datetime) -> Verdict:

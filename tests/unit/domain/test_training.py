@@ -684,6 +684,24 @@ def test_a_run_whose_job_was_deleted_holds_nothing_until_there_is_another(suspen
         assert (plan.create is None) is suspend
 
 
+def test_a_pod_that_cannot_end_is_told_with_its_node() -> None:
+    obj, plan = step(training_job())
+    body = plan.create
+    assert body is not None
+    leaving = pod("pod-1", "Running", startTime=stamp(NOW))
+    obj, _ = step(obj, Observed(Run(job(body), (leaving,))), 1)
+    leaving["metadata"]["deletionTimestamp"] = stamp(NOW + timedelta(minutes=30))
+    leaving["spec"]["nodeName"] = "node-7"
+    seen = Observed(Run(job(body), (leaving,)))
+    obj, plan = step(obj, seen, 30)
+    assert (obj["status"]["message"], plan.due) == ("training", NOW + timedelta(minutes=31))
+    obj, plan = step(obj, seen, 31)
+    assert (
+        "look at node node-7; if that is gone, kubectl delete pod pod-1 --force" in obj["status"]["message"]
+    )
+    assert (obj["status"]["phase"], plan.due) == ("Running", NOW + timedelta(hours=8))
+
+
 def test_a_run_that_nobody_saw_running_has_used_what_kubernetes_says() -> None:
     """The operator was away meanwhile."""
     obj, plan = step(training_job())
