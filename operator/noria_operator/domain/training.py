@@ -17,6 +17,7 @@ from noria_operator.api.types import format_duration
 from noria_operator.domain.conditions import since
 from noria_operator.domain.evaluation import evaluate, judge_gates
 from noria_operator.domain.job_shape import partitions_of
+from noria_operator.domain.registry import made_by
 from noria_operator.domain.results import DataUsed, ResultError, training_result
 from noria_operator.domain.training_check import check
 from noria_operator.domain.training_jobs import output_of, training_job
@@ -45,7 +46,7 @@ def decide(case: Case) -> Plan:
     """The next step of a TrainingJob whose spec is valid."""
     if is_finished(case.status):
         return rest(case.obj, case.job.spec.ttl_seconds_after_finished, case.seen, case.now)
-    return _train(case) or evaluate(case) or judge_gates(case) or register(case)
+    return _train(case) or _hold(case) or evaluate(case) or judge_gates(case) or register(case)
 
 
 def has_begun(obj: Json, seen: Observed) -> bool:
@@ -101,10 +102,7 @@ def _trained(case: Case, run: Run | None) -> Plan:
     spec = case.job.spec
     held = bool(run and run.job["spec"].get("suspend"))
     if spec.suspend and not (run and run.finished):
-        status = progress(
-            case.obj, TrainingPhase.SUSPENDED, "spec.suspend is true: set it to false to go on", case.now
-        )
-        return Plan(status, suspend=True if run and not held else None)
+        return Plan(_suspended(case), suspend=True if run and not held else None)
     if run is None:
         return choose(case) or check(case) or _begin(case)
     # Only our own suspension is undone: a queueing controller may hold the Job for reasons of its own.
@@ -129,6 +127,19 @@ def _trained(case: Case, run: Run | None) -> Plan:
     message = verdict.problem.message if verdict.problem else usual
     status = progress(case.obj, phase, message, case.now) | {"attempts": attempts(run)}
     return Plan(status, suspend=resume, due=due)
+
+
+def _hold(case: Case) -> Plan | None:
+    """The model of a run that is suspended is not scored, and makes no version that would be rolled out."""
+    made = made_by(case.job.metadata.uid, case.seen.versions)
+    return Plan(_suspended(case)) if case.job.spec.suspend and made is None else None
+
+
+def _suspended(case: Case) -> Json:
+    seen, text = case.seen, "spec.suspend is true: set it to false to go on"
+    reading = [run.name for run in (seen.select, seen.check, seen.evaluate) if run and not run.finished]
+    text += f"; Job {reading[-1]} only reads, and goes on to its end" if reading else ""
+    return progress(case.obj, TrainingPhase.SUSPENDED, text, case.now)
 
 
 def _left(case: Case, run: Run) -> timedelta | None:

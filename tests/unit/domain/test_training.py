@@ -482,6 +482,33 @@ def test_a_suspended_run_makes_no_job_and_holds_one_that_exists() -> None:
     assert obj["status"]["phase"] == "Pending"
 
 
+def test_a_run_that_is_suspended_once_it_is_trained_makes_no_version_until_it_goes_on() -> None:
+    obj, train = trained()
+    obj["spec"]["suspend"] = True
+    obj, plan = step(obj, Observed(train))
+    assert (plan.create, obj["status"]["phase"]) == (None, "Suspended")
+    obj["spec"]["suspend"] = False
+    obj, plan = step(obj, Observed(train))
+    assert (obj["status"]["phase"], condition(obj, "Suspended")["status"]) == ("Evaluating", "False")
+    body = plan.create
+    assert body is not None
+    obj["spec"]["suspend"] = True
+    obj, plan = step(obj, Observed(train, Run(job(body), (pod(phase="Running"),))))
+    assert "Job flights-1-evaluate only reads, and goes on to its end" in obj["status"]["message"]
+    seen = Observed(train, complete(body, evaluation("0.72", None)))
+    obj, plan = step(obj, seen)
+    assert (plan.again, "evaluation" in obj["status"]) == (False, False)
+    obj["spec"]["suspend"] = False
+    for _ in range(3):
+        obj, _ = step(obj, seen)
+    obj["spec"]["suspend"] = True
+    obj, plan = step(obj, seen)
+    assert (plan.create, obj["status"]["reservedVersion"]) == (None, 1)
+    mine = version(1, lineage={"trainingJob": {"name": "flights-1", "uid": UID}})
+    obj, _ = step(obj, replace(seen, versions=[mine]))
+    assert obj["status"]["phase"] == "Succeeded", "what is made is told"
+
+
 def test_a_queue_that_holds_the_job_is_named_and_not_fought() -> None:
     obj, plan = step(training_job())
     assert plan.create is not None
