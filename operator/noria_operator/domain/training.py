@@ -35,7 +35,7 @@ from noria_operator.domain.training_runs import (
     last_word,
 )
 from noria_operator.domain.training_selection import choose
-from noria_operator.domain.training_status import fail, is_finished, progress, timed
+from noria_operator.domain.training_status import HELD, fail, is_finished, progress, timed
 from noria_operator.domain.training_times import moment
 from noria_serving.contract import CODE_FORMATS
 
@@ -102,11 +102,12 @@ def _trained(case: Case, run: Run | None) -> Plan:
     spec = case.job.spec
     held = bool(run and run.job["spec"].get("suspend"))
     if spec.suspend and not (run and run.finished):
-        return Plan(_suspended(case), suspend=True if run and not held else None)
+        status = _suspended(case, elsewhere=held and not _ours(case))
+        return Plan(status, suspend=True if run and not held else None)
     if run is None:
         return choose(case) or check(case) or _begin(case)
     # Only our own suspension is undone: a queueing controller may hold the Job for reasons of its own.
-    resume = False if held and case.status.get("phase") == TrainingPhase.SUSPENDED else None
+    resume = False if held and _ours(case) else None
     resumed = since(case.status.get("conditions", ()), "Suspended")
     verdict = judge_run(run, pending=spec.deadlines.pending, since=resumed, now=case.now)
     if verdict.state is State.COMPLETE:
@@ -135,11 +136,17 @@ def _hold(case: Case) -> Plan | None:
     return Plan(_suspended(case)) if case.job.spec.suspend and made is None else None
 
 
-def _suspended(case: Case) -> Json:
+def _ours(case: Case) -> bool:
+    """Whether it is us who suspended the training Job: status says so before that is done."""
+    told: Json = next((one for one in case.status.get("conditions", []) if one["type"] == "Suspended"), {})
+    return bool(case.status.get("phase") == TrainingPhase.SUSPENDED and told.get("reason") != HELD)
+
+
+def _suspended(case: Case, *, elsewhere: bool = False) -> Json:
     seen, text = case.seen, "spec.suspend is true: set it to false to go on"
     reading = [run.name for run in (seen.select, seen.check, seen.evaluate) if run and not run.finished]
     text += f"; Job {reading[-1]} only reads, and goes on to its end" if reading else ""
-    return progress(case.obj, TrainingPhase.SUSPENDED, text, case.now)
+    return progress(case.obj, TrainingPhase.SUSPENDED, text, case.now, elsewhere=elsewhere)
 
 
 def _left(case: Case, run: Run) -> timedelta | None:

@@ -518,6 +518,27 @@ def test_a_queue_that_holds_the_job_is_named_and_not_fought() -> None:
     assert "queue" in obj["status"]["message"]
 
 
+def test_a_job_that_a_queue_held_before_it_was_suspended_is_the_queues_to_let_go() -> None:
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    queued = Observed(Run(job(plan.create, suspend=True)))
+    admitted = Observed(Run(job(plan.create), (pod(phase="Running"),)))
+    obj, _ = step(obj, queued, 1)
+    obj["spec"]["suspend"] = True
+    for minutes in (2, 3):
+        obj, plan = step(obj, queued, minutes)
+        assert (obj["status"]["phase"], plan.suspend) == ("Suspended", None)
+    assert condition(obj, "Suspended")["status"] == "True"
+    waiting = {**obj, "spec": obj["spec"] | {"suspend": False}}
+    waiting, plan = step(waiting, queued, 4)
+    assert (waiting["status"]["phase"], plan.suspend) == ("Pending", None)
+    obj, plan = step(obj, admitted, 5)
+    assert plan.suspend is True
+    obj, _ = step(obj, queued, 6)
+    obj["spec"]["suspend"] = False
+    assert step(obj, queued, 7)[1].suspend is False, "this time it was ours"
+
+
 def test_a_retry_is_running_and_says_what_happened_before() -> None:
     obj, plan = step(training_job())
     assert plan.create is not None
