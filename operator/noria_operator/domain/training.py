@@ -115,7 +115,7 @@ def _trained(case: Case, run: Run | None) -> Plan:
     if verdict.state is State.FAILED and verdict.problem:
         return failed(case, verdict.problem.reason, verdict.problem.message, attempts=attempts(run))
     running, due = verdict.state is State.RUNNING, verdict.due
-    if running and (left := _left(case, run)) is not None:
+    if running and ended(run, "Succeeded") is None and (left := _left(case, run)) is not None:
         if left <= timedelta():
             text = (
                 f"Job {run.name} trained longer than {format_duration(spec.deadlines.active)}, over all "
