@@ -77,8 +77,8 @@ class Output(Spec):
         default=20,
         ge=1,
         le=1000,
-        description="How many ModelVersions of the model are kept, beside those in use, aliased or on hold. "
-        "Default: 20.",
+        description="How many ModelVersions of the model are kept, beside those in use, aliased, on hold or "
+        "good for undo. Default: 20.",
     )
 
 

@@ -79,11 +79,11 @@ def blocked(limits: Limits, runs: Iterable[Past], now: datetime, *, cooldown: bo
     return None
 
 
-def next_eligible(limits: Limits, runs: Iterable[Past], now: datetime) -> datetime:
-    """The first time at which neither cooldown nor budget holds a run."""
+def next_eligible(limits: Limits, runs: Iterable[Past], now: datetime, *, cooldown: bool = True) -> datetime:
+    """The first time at which neither cooldown nor budget holds a run; as `blocked` has it."""
     past = sorted(runs, key=lambda run: run.at)
     times = [now, _budget_free(limits, past)]
-    if past:
+    if cooldown and past:
         times.append(past[-1].at + limits.cooldown)
     return max(times)
 

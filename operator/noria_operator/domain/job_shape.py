@@ -24,6 +24,9 @@ _OURS: Final[Json] = {
     "limits": {"cpu": "2", "memory": "4Gi"},
 }
 _OUR_LIMIT: Final = timedelta(hours=1)
+"""For all that a program of ours does."""
+_OUR_PENDING: Final = timedelta(hours=1)
+"""For its pod to come to a node, where no spec says how long that may take."""
 REFUSED: Final = 1
 """Exit code of our own programs that says "looked at and refused"."""
 _USELESS: Final = [REFUSED, 2]
@@ -77,9 +80,9 @@ def our_program(module: str, env: dict[str, str], places: tuple[Place, ...], ima
     )
 
 
-def own_job(obj: Json, name: str, template: Json) -> Json:
-    """A Job of a program of ours: tried again where that may help, an hour long at most."""
-    return job_of(obj, name, template, stop_on=_USELESS, retries=2, active=_OUR_LIMIT)
+def own_job(obj: Json, name: str, template: Json, *, pending: timedelta = _OUR_PENDING) -> Json:
+    """A Job of a program of ours: tried again where that may help, an hour long at most, beside its wait."""
+    return job_of(obj, name, template, stop_on=_USELESS, retries=2, active=pending + _OUR_LIMIT)
 
 
 def job_of(
@@ -92,7 +95,9 @@ def job_of(
     active: timedelta,
     labels: Mapping[str, str] | None = None,
 ) -> Json:
-    """One pod, `retries` times again but for the exit codes of `stop_on`, for `active` in all."""
+    """One pod, `retries` times again but for the exit codes of `stop_on`, for `active` in all: Kubernetes
+    counts from the Job's start, pod or no pod.
+    """
     meta = obj["metadata"]
     component = template["spec"]["containers"][0]["name"]
     stop = {"containerName": component, "operator": "In", "values": stop_on}

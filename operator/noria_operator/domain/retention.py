@@ -1,9 +1,9 @@
 """Retention: which versions are archived, oldest first, once more than `keep` newer ones are approved.
 
 Comes in: the approved versions of a model and what protects some of them. Goes out: the names to archive.
-Invariants: never a version that any deployment serves, tries, keeps warm or is pinned to, nor one with an
-alias or `hold: true`; never the newest `keep`. Archiving changes the phase alone: the bytes of the
-artifact stay where they are.
+Invariants: never a version that any deployment serves, tries, keeps warm or is pinned to, nor one that an
+undo may go back to, nor one with an alias or `hold: true`; never the newest `keep`. Archiving changes the
+phase alone: the bytes of the artifact stay where they are.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def archivable(versions: Iterable[Retained]) -> tuple[str, ...]:
 def retained(versions: Iterable[Json], deployments: Iterable[Json]) -> list[Retained]:
     """The approved ones among `versions`, with what protects them."""
     deployments = list(deployments)
-    held = in_use(deployments).keys() | {name for one in deployments for name in _arms(one)}
+    held = in_use(deployments).keys() | {
+        name for one in deployments for name in (*_arms(one), *_champions(one))
+    }
     return [
         Retained(
             name=version["metadata"]["name"],
@@ -85,6 +87,13 @@ def _arms(deployment: Json) -> list[str]:
     """The versions that its experiment names."""
     experiment = (deployment["spec"].get("strategy") or {}).get("experiment") or {}
     return [arm["version"] for arm in experiment.get("arms") or ()]
+
+
+def _champions(deployment: Json) -> list[str]:
+    """The versions that `noria.dev/undo` may go back to, or does."""
+    status = deployment.get("status", {})
+    undo = (status.get("undo") or {}).get("target")
+    return [one["version"] for one in (*(status.get("champions") or ()), *([undo] if undo else ()))]
 
 
 def _is_over(deployment: Json, arm: str) -> bool:

@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
+from noria_operator.api.types import format_duration
 from noria_operator.domain.conditions import since
 from noria_operator.domain.evaluation import evaluate, judge_gates
 from noria_operator.domain.job_shape import partitions_of
+from noria_operator.domain.registry import made_by
 from noria_operator.domain.results import DataUsed, ResultError, training_result
 from noria_operator.domain.training_check import check
 from noria_operator.domain.training_jobs import output_of, training_job
@@ -33,7 +35,7 @@ from noria_operator.domain.training_runs import (
     last_word,
 )
 from noria_operator.domain.training_selection import choose
-from noria_operator.domain.training_status import fail, is_finished, progress, timed
+from noria_operator.domain.training_status import HELD, fail, is_finished, progress, timed
 from noria_operator.domain.training_times import moment
 from noria_serving.contract import CODE_FORMATS
 
@@ -44,7 +46,7 @@ def decide(case: Case) -> Plan:
     """The next step of a TrainingJob whose spec is valid."""
     if is_finished(case.status):
         return rest(case.obj, case.job.spec.ttl_seconds_after_finished, case.seen, case.now)
-    return _train(case) or evaluate(case) or judge_gates(case) or register(case)
+    return _train(case) or _hold(case) or evaluate(case) or judge_gates(case) or register(case)
 
 
 def has_begun(obj: Json, seen: Observed) -> bool:
@@ -76,38 +78,83 @@ def _train(case: Case) -> Plan | None:
     if case.status.get("artifact"):
         return None
     run = case.seen.train
+    if run is None and case.status.get("runningSince"):
+        # Counted before there is another, which may be refused.
+        text = "the training Job was deleted while its pod ran"
+        status = progress(case.obj, TrainingPhase.PENDING, text, case.now)
+        return Plan(timed(case.status, status, begun=None, ended=False, until=case.now), again=True)
     plan = _trained(case, run)
     if run is None:
         return plan
     until = ended_at(run) or case.now
-    status = timed(case.status, plan.status, begun=begun(run), ended=run.finished, until=until)
+    status = timed(
+        case.status, plan.status, begun=begun(run), ended=run.finished and not _told(case, run), until=until
+    )
     return replace(plan, status=status)
+
+
+def _told(case: Case, run: Run) -> bool:
+    """Whether status has had the last pod of a Job that failed: what it held is counted."""
+    return ended(run, "Succeeded") is None and attempts(run) <= int(case.status.get("attempts") or 0)
 
 
 def _trained(case: Case, run: Run | None) -> Plan:
     spec = case.job.spec
     held = bool(run and run.job["spec"].get("suspend"))
     if spec.suspend and not (run and run.finished):
-        status = progress(
-            case.obj, TrainingPhase.SUSPENDED, "spec.suspend is true: set it to false to go on", case.now
-        )
+        status = _suspended(case, elsewhere=held and not _ours(case))
         return Plan(status, suspend=True if run and not held else None)
     if run is None:
         return choose(case) or check(case) or _begin(case)
     # Only our own suspension is undone: a queueing controller may hold the Job for reasons of its own.
-    resume = False if held and case.status.get("phase") == TrainingPhase.SUSPENDED else None
+    resume = False if held and _ours(case) else None
     resumed = since(case.status.get("conditions", ()), "Suspended")
     verdict = judge_run(run, pending=spec.deadlines.pending, since=resumed, now=case.now)
     if verdict.state is State.COMPLETE:
         return _hand_over(case, run)
     if verdict.state is State.FAILED and verdict.problem:
         return failed(case, verdict.problem.reason, verdict.problem.message, attempts=attempts(run))
-    running = verdict.state is State.RUNNING
+    running, due = verdict.state is State.RUNNING, verdict.due
+    if running and ended(run, "Succeeded") is None and (left := _left(case, run)) is not None:
+        if left <= timedelta():
+            text = (
+                f"Job {run.name} trained longer than {format_duration(spec.deadlines.active)}, over all "
+                "attempts; raise spec.deadlines.active, or give the run less data"
+            )
+            return failed(case, TrainingFailure.ACTIVE_DEADLINE, text, attempts=attempts(run))
+        due = min(due or case.now + left, case.now + left)
     usual = "training" if running else "the pod is starting"
     phase = TrainingPhase.RUNNING if running else TrainingPhase.PENDING
     message = verdict.problem.message if verdict.problem else usual
     status = progress(case.obj, phase, message, case.now) | {"attempts": attempts(run)}
-    return Plan(status, suspend=resume, due=verdict.due)
+    return Plan(status, suspend=resume, due=due)
+
+
+def _hold(case: Case) -> Plan | None:
+    """The model of a run that is suspended is not scored, and makes no version that would be rolled out."""
+    made = made_by(case.job.metadata.uid, case.seen.versions)
+    return Plan(_suspended(case)) if case.job.spec.suspend and made is None else None
+
+
+def _ours(case: Case) -> bool:
+    """Whether it is us who suspended the training Job: status says so before that is done."""
+    told: Json = next((one for one in case.status.get("conditions", []) if one["type"] == "Suspended"), {})
+    return bool(case.status.get("phase") == TrainingPhase.SUSPENDED and told.get("reason") != HELD)
+
+
+def _suspended(case: Case, *, elsewhere: bool = False) -> Json:
+    seen, text = case.seen, "spec.suspend is true: set it to false to go on"
+    reading = [run.name for run in (seen.select, seen.check, seen.evaluate) if run and not run.finished]
+    text += f"; Job {reading[-1]} only reads, and goes on to its end" if reading else ""
+    return progress(case.obj, TrainingPhase.SUSPENDED, text, case.now, elsewhere=elsewhere)
+
+
+def _left(case: Case, run: Run) -> timedelta | None:
+    """How much longer pods may run; None where it is not known since when the newest one does."""
+    seen = case.status.get("runningSince")
+    since_ = moment(seen) if seen else begun(run)
+    ran = timedelta(seconds=int(case.status.get("ranSeconds") or 0))
+    return case.job.spec.deadlines.active - ran - (case.now - since_) if since_ else None
 
 
 def _begin(case: Case) -> Plan:

@@ -31,7 +31,7 @@ from noria_operator.domain.job_shape import (
     selected,
 )
 from noria_operator.domain.training_locations import Location
-from noria_operator.domain.training_pods import RUN, WORK, Place, Program, placement, pod_template
+from noria_operator.domain.training_pods import RUN, TRAIN, WORK, Place, Program, placement, pod_template
 from noria_serving import contract
 
 Json = dict[str, Any]
@@ -94,6 +94,7 @@ def selection_job(obj: Json, spec: TrainingJobSpec, images: Images) -> Json:
         obj,
         select_name(obj["metadata"]["name"]),
         pod_template(program, placement(as_written(spec)), labels_of(obj, names.TRAINING_JOB, "select")),
+        pending=spec.deadlines.pending,
     )
 
 
@@ -127,6 +128,7 @@ def check_job(
             placement(as_written(spec)),
             labels_of(obj, names.TRAINING_JOB, "check"),
         ),
+        pending=spec.deadlines.pending,
     )
     job["metadata"]["annotations"] = {CHAMPION_ANNOTATION: champion.version if champion else ""}
     return job
@@ -175,7 +177,7 @@ def training_job(obj: Json, spec: TrainingJobSpec) -> Json:
     held_out = spec.evaluation.data if spec.evaluation else None
     data = [source for source in spec.data if source.name != held_out]
     program = Program(
-        name="train",
+        name=TRAIN,
         image=spec.image,
         command=spec.command,
         args=spec.args,
@@ -196,7 +198,8 @@ def training_job(obj: Json, spec: TrainingJobSpec) -> Json:
         pod_template(program, as_written(spec), labels_of(obj, names.TRAINING_JOB, "train")),
         stop_on=[contract.EXIT_DO_NOT_RETRY],
         retries=spec.retries,
-        active=spec.deadlines.active,
+        # The operator counts `active` from the pods on; this holds where nobody looks.
+        active=spec.deadlines.pending + spec.deadlines.active,
         labels=queue,
     )
 
@@ -230,6 +233,7 @@ def evaluation_job(
         obj,
         evaluate_name(obj["metadata"]["name"]),
         pod_template(program, placement(as_written(spec)), labels_of(obj, names.TRAINING_JOB, "evaluate")),
+        pending=spec.deadlines.pending,
     )
     job["metadata"]["annotations"] = {CHAMPION_ANNOTATION: champion.version if champion else ""}
     return job

@@ -20,6 +20,8 @@ Json = dict[str, Any]
 
 USER: Final = 65532
 """uid, gid and fsGroup of every pod of ours, so that what one writes the next can read."""
+TRAIN: Final = "train"
+"""Name of the container of the user's; those of Jobs of Noria's own are called as their programs are."""
 TERMINATION_LOG: Final = "/dev/termination-log"
 WORK: Final = "/noria/work"
 RUN: Final = "/noria/run"

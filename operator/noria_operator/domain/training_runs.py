@@ -18,6 +18,7 @@ from noria_operator.api.trainingjob import TrainingFailure
 from noria_operator.api.types import format_duration
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.results import ResultError, fault
+from noria_operator.domain.training_pods import TRAIN
 from noria_operator.domain.training_problems import Problem, pod_problem, started
 from noria_operator.domain.training_times import moment
 
@@ -26,6 +27,11 @@ Json = dict[str, Any]
 _ENDS: Final = frozenset({"Complete", "Failed"})
 _YOUNG: Final = timedelta(seconds=10)
 """A pod that was made so short ago has had no chance to run: nothing is said about it yet."""
+_OVERDUE: Final = timedelta(minutes=1)
+_FIRST_PAUSE: Final = timedelta(seconds=10)
+_LONGEST_PAUSE: Final = timedelta(minutes=20)
+_LAST_WORDS: Final = frozenset({"Ready", "DisruptionTarget"})
+"""Conditions of a pod that turn when it ends."""
 
 
 class State(Enum):
@@ -70,7 +76,8 @@ class Verdict:
 def judge_run(run: Run, *, pending: timedelta, now: datetime, since: datetime | None = None) -> Verdict:
     """Where the Job stands; one that waits for a pod for longer than `pending` has failed.
 
-    Waiting counts from the newest of: the Job, its start or resumption, its newest pod, and `since`. A
+    Waiting counts from the newest of: the Job, its start or resumption, its newest pod, and `since`; after
+    a pod that failed from when Kubernetes has to have tried again, where the pod says when it ended. A
     Job that somebody else suspended (a queue) waits for as long as that lasts.
     """
     conditions = _true(run.job)
@@ -79,12 +86,42 @@ def judge_run(run: Run, *, pending: timedelta, now: datetime, since: datetime | 
     if "Failed" in conditions:
         return Verdict(State.FAILED, _failure(run, conditions["Failed"]))
     pod = newest(run.pods)
-    if pod is not None and started(pod):
-        return Verdict(State.RUNNING, _retried(pod))
+    lost = pod if pod is not None and pod["status"].get("phase") == "Failed" else None
+    if pod is not None and lost is None and started(pod):
+        return _runs(pod, now)
     if run.job["spec"].get("suspend"):
         return Verdict(State.PENDING, _held(run))
     begun = _begun(run, pod, since)
+    if lost is not None:
+        return _after(run, lost, begun, pending, now)
     problem = pod_problem(pod, run.claims, run.others) if pod is not None else _no_pod(run, begun, now)
+    return _waits(run, problem, begun, pending, now)
+
+
+def _runs(pod: Json, now: datetime) -> Verdict:
+    """A pod that was told to end and cannot, as its node is gone, keeps the next one from being made."""
+    told = pod["metadata"].get("deletionTimestamp")
+    if not told:
+        return Verdict(State.RUNNING)
+    due = moment(told) + _OVERDUE
+    if now < due:
+        return Verdict(State.RUNNING, due=due)
+    name, node = pod["metadata"]["name"], pod["spec"].get("nodeName", "")
+    text = (
+        f"{_pod(pod)} was to end by {told} and is still there: look at node {node}; if that is gone, "
+        f"kubectl delete pod {name} --force lets the Job go on"
+    )
+    return Verdict(State.RUNNING, Problem(TrainingFailure.TRAINING_FAILED, text))
+
+
+def _after(run: Run, lost: Json, begun: datetime, pending: timedelta, now: datetime) -> Verdict:
+    again = _again(run, lost, begun)
+    if again is None or now < again:
+        return Verdict(State.RUNNING, _retried(lost), again)
+    return _waits(run, _no_pod(run, again, now, lost), again, pending, now)
+
+
+def _waits(run: Run, problem: Problem | None, begun: datetime, pending: timedelta, now: datetime) -> Verdict:
     if now >= begun + pending:
         reason = problem.reason if problem else TrainingFailure.PENDING_DEADLINE
         cause = problem.message if problem else f"nothing says why; see kubectl describe job {run.name}"
@@ -176,10 +213,9 @@ def _true(job: Json) -> dict[str, Json]:
 def _failure(run: Run, condition: Json) -> Problem:
     reason, text = condition.get("reason", ""), clip(condition.get("message", ""), 300)
     if reason == "DeadlineExceeded":
-        return Problem(
-            TrainingFailure.ACTIVE_DEADLINE,
-            f"Job {run.name} took longer than its active deadline; raise it, or give the run less data",
-        )
+        limit = format_duration(timedelta(seconds=run.job["spec"]["activeDeadlineSeconds"]))
+        told = f"Job {run.name} took longer than {limit}, its deadline with all that it waited"
+        return Problem(TrainingFailure.ACTIVE_DEADLINE, f"{told}; {_shorter(run)}")
     pod = ended(run, "Failed")
     state = terminated(pod)
     if state.get("exitCode") == 42:
@@ -187,18 +223,11 @@ def _failure(run: Run, condition: Json) -> Problem:
             TrainingFailure.DO_NOT_RETRY,
             f"{_pod(pod)} ended with exit code 42 (do not retry); {_logs(pod)}{_said(state)}",
         )
-    if not state:
+    if pod is None:
         return Problem(TrainingFailure.TRAINING_FAILED, f"Job {run.name} failed: {reason}: {text}")
-    cause = (
-        "ran out of memory; raise spec.resources.limits.memory"
-        if state.get("reason") == "OOMKilled"
-        else _logs(pod)
-    )
-    return Problem(
-        TrainingFailure.TRAINING_FAILED,
-        f"{_pod(pod)} ended with exit code {state.get('exitCode')} after {attempts(run)} attempt(s): "
-        f"{cause}{_said(state)}",
-    )
+    cause = f"ran out of memory; {_room(run)}" if state.get("reason") == "OOMKilled" else _logs(pod)
+    text = f"{_pod(pod)} {_end(pod)} after {attempts(run)} attempt(s): {cause}{_said(state)}"
+    return Problem(TrainingFailure.TRAINING_FAILED, text)
 
 
 def _begun(run: Run, pod: Json | None, since: datetime | None) -> datetime:
@@ -208,26 +237,37 @@ def _begun(run: Run, pod: Json | None, since: datetime | None) -> datetime:
     return max([moment(text) for text in times if text] + ([since] if since else []))
 
 
+def _again(run: Run, pod: Json, begun: datetime) -> datetime | None:
+    """When another pod has to be there after this one, which failed: the Job waits 10 s, 20 s, 40 s … up to
+    ten minutes after each (`MaxJobPodFailureBackOff` of kube-controller-manager), and is given twice that.
+    None where the pod does not say when it ended.
+    """
+    state = terminated(pod)
+    told = [one for one in pod["status"].get("conditions", []) if one["type"] in _LAST_WORDS]
+    times = [state.get("finishedAt"), *(one.get("lastTransitionTime") for one in told)]
+    left = max((moment(at) for at in times if at), default=None if state else begun)
+    pause = min(_FIRST_PAUSE * 2 ** min(attempts(run), 7), _LONGEST_PAUSE)
+    return None if left is None else max(left, begun) + pause
+
+
 def _held(run: Run) -> Problem:
     text = f"Job {run.name} is suspended, for example by a queue; see kubectl describe job {run.name}"
     return Problem(TrainingFailure.PENDING_DEADLINE, text)
 
 
-def _retried(pod: Json) -> Problem | None:
-    if pod["status"]["phase"] != "Failed":
-        return None
-    state = terminated(pod)
-    text = f"{_pod(pod)} ended with exit code {state.get('exitCode')}; the Job tries again{_said(state)}"
+def _retried(pod: Json) -> Problem:
+    text = f"{_pod(pod)} {_end(pod)}; the Job tries again{_said(terminated(pod))}"
     return Problem(TrainingFailure.TRAINING_FAILED, text)
 
 
-def _no_pod(run: Run, since: datetime, now: datetime) -> Problem | None:
-    if now - since < _YOUNG:
+def _no_pod(run: Run, since: datetime, now: datetime, lost: Json | None = None) -> Problem | None:
+    if lost is None and now - since < _YOUNG:
         return None
+    after = f" after {_pod(lost)}, which failed" if lost else ""
     return Problem(
         TrainingFailure.PENDING_DEADLINE,
-        "no pod could be made; a quota, an admission policy or a missing service account may refuse it: "
-        f"see kubectl describe job {run.name}",
+        f"no pod could be made{after}; a quota, an admission policy or a missing service account may refuse "
+        f"it: see kubectl describe job {run.name}",
     )
 
 
@@ -235,8 +275,44 @@ def _pod(pod: Json | None) -> str:
     return f"pod {pod['metadata']['name']}" if pod else "a pod"
 
 
+def _room(run: Run) -> str:
+    """What helps where memory ran out: what the spec says is for the trainer alone."""
+    if _trains(run):
+        return "raise spec.resources.limits.memory"
+    limit = _container(run)["resources"]["limits"]["memory"]
+    return f"this Job of Noria's has {limit}, whatever the spec says: give it fewer rows or a smaller model"
+
+
+def _shorter(run: Run) -> str:
+    """What helps where time ran out."""
+    return "raise spec.deadlines, or give the run less data" if _trains(run) else "give it fewer rows"
+
+
+def _trains(run: Run) -> bool:
+    """Whether the container is the user's."""
+    return bool(_container(run)["name"] == TRAIN)
+
+
+def _container(run: Run) -> Json:
+    return dict(run.job["spec"]["template"]["spec"]["containers"][0])
+
+
+def _end(pod: Json) -> str:
+    """How a pod that failed did so, and why, where its node refused or ended it."""
+    state = terminated(pod)
+    code = state.get("exitCode")
+    ending = "failed" if code is None else f"ended with exit code {code}"
+    told = [clip(str(pod["status"].get(field) or ""), 300) for field in ("reason", "message")]
+    why = "OOMKilled" if state.get("reason") == "OOMKilled" else ": ".join(filter(None, told))
+    return f"{ending} ({why})" if why else ending
+
+
 def _logs(pod: Json | None) -> str:
-    return f"see kubectl logs {pod['metadata']['name']}" if pod else "its pod is gone"
+    """Where to look; a pod that its node refused or ended has logged nothing of it."""
+    if pod is None:
+        return "its pod is gone"
+    told = pod["status"].get("reason") or not terminated(pod)
+    return f"see kubectl {'describe pod' if told else 'logs'} {pod['metadata']['name']}"
 
 
 def _said(state: Json) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -22,14 +22,19 @@ from noria_operator.domain.training_times import moment, stamp
 
 Json = dict[str, Any]
 
+HELD: Final = "HeldElsewhere"
+"""Reason of the condition Suspended where a queue, or a person, had suspended the Job before."""
+
 
 def is_finished(status: Mapping[str, Any]) -> bool:
     """Whether the TrainingJob ended, well or badly: its status is final."""
     return status.get("phase") in (TrainingPhase.SUCCEEDED, TrainingPhase.FAILED)
 
 
-def progress(obj: Json, phase: TrainingPhase, message: str, now: datetime) -> Json:
-    """A TrainingJob that is not done yet."""
+def progress(
+    obj: Json, phase: TrainingPhase, message: str, now: datetime, *, elsewhere: bool = False
+) -> Json:
+    """A TrainingJob that is not done yet; `elsewhere`: it is suspended, and others hold its Job as well."""
     suspended = phase is TrainingPhase.SUSPENDED
     return _status(
         obj,
@@ -38,7 +43,9 @@ def progress(obj: Json, phase: TrainingPhase, message: str, now: datetime) -> Js
         [
             Condition("Complete", False, phase.value, ""),
             Condition("Failed", False, phase.value, ""),
-            Condition("Suspended", suspended, phase.value, message if suspended else ""),
+            Condition(
+                "Suspended", suspended, HELD if elsewhere else phase.value, message if suspended else ""
+            ),
             Condition("Ready", False, phase.value, message),
             Condition("Reconciling", not suspended, phase.value, message),
             Condition("Stalled", False, phase.value, ""),

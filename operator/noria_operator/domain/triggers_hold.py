@@ -56,10 +56,11 @@ class Watched:
 
 @dataclass(frozen=True)
 class Hold:
-    """Why a run has to wait."""
+    """Why a run has to wait, and until when, where that is known."""
 
     block: Block
     why: str
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ class Gate:
         # Cooldown is for triggers; a person who asks does not wait for it. The budget is for all.
         limit = blocked(self.limits, self.pasts, self.now, cooldown=not by_hand)
         if limit:
-            return Hold(limit, f"until {stamp(next_eligible(self.limits, self.pasts, self.now))}")
+            until = next_eligible(self.limits, self.pasts, self.now, cooldown=not by_hand)
+            return Hold(limit, f"until {stamp(until)}", until)
         if request.own_affair or request.reason in OF_THE_LOOP or self._rested <= self.now:
             return None
         text = f"until {stamp(self._rested)}, after {self.theirs['trainingJob']} of another loop"

@@ -150,7 +150,7 @@ def decide(
         drop=tuple(one.drop for one in requests if one.drop),
         again=back or any(one.again for one in requests),
         delete=(*replaced, *_old(training, seen, runs)),
-        due=_due([*requests, *mine], status, now),
+        due=_due([*requests, *mine], [gate.stop(one) for one in asking], status, now),
         notices=notices,
     )
 
@@ -292,8 +292,11 @@ def _old(training: ContinuousTraining, seen: Watched, runs: Sequence[Json]) -> t
     return tuple(job["metadata"]["name"] for job in done[: max(0, surplus)])
 
 
-def _due(requests: Sequence[Request], status: Mapping[str, Any], now: datetime) -> datetime | None:
+def _due(
+    requests: Sequence[Request], holds: Sequence[Hold | None], status: Mapping[str, Any], now: datetime
+) -> datetime | None:
     times = [request.due for request in requests if request.due is not None]
+    times += [hold.until for hold in holds if hold is not None and hold.until is not None]
     if status.get("nextEligibleTime"):
         times.append(moment(status["nextEligibleTime"]))
     if status.get("followUp"):

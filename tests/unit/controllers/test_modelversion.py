@@ -156,6 +156,25 @@ async def test_a_newer_version_wakes_those_that_retention_may_archive() -> None:
     assert api.objects[KEY]["status"]["phase"] == "Archived"
 
 
+async def test_a_champion_that_leaves_the_list_of_its_deployment_is_archived_then() -> None:
+    api = Api()
+    for number in (1, 2, 3):
+        api.put(MODELVERSION, version(number))
+    newest = version(3)
+    newest["metadata"]["annotations"] = {KEEP_ANNOTATION: "1"}
+    api.put(MODELVERSION, newest)
+    remembered = deployment(3, champions=[served(1), served(2), served(3)])
+    api.put(MODELDEPLOYMENT, remembered)
+    assert KEY not in related(operator(api).store, remembered)
+    await run(api, 1)
+    assert api.objects[KEY]["status"]["phase"] == "Approved"
+    forgotten = deployment(3, champions=[served(2), served(3)])
+    api.put(MODELDEPLOYMENT, forgotten)
+    assert KEY in related(operator(api).store, forgotten)
+    await run(api, 1)
+    assert api.objects[KEY]["status"]["phase"] == "Archived"
+
+
 async def test_a_verification_that_the_api_server_refuses_is_terminal() -> None:
     api = Api(refused=frozenset({JOB}))
     api.put(MODELVERSION, version(1, phase="Pending"))

@@ -28,6 +28,8 @@ def test_the_oldest_beyond_the_newest_keep_are_archived() -> None:
         deployment(9, candidate=served(1)),
         deployment(9, previous=served(1)),
         deployment(None, pinned="flights-1"),
+        deployment(9, champions=[served(1), served(9)]),
+        deployment(9, undo={"target": served(1), "left": served(9)}),
     ],
 )
 def test_a_version_in_use_stays(serving: dict[str, object]) -> None:

@@ -17,6 +17,7 @@ from tests.unit.domain.training_world import (
     after,
     case,
     complete,
+    condition,
     deployment,
     ended_pod,
     evaluation,
@@ -24,17 +25,16 @@ from tests.unit.domain.training_world import (
     pod,
     result,
     served,
+    step,
     training_job,
     version,
 )
 
 from noria_operator.api.modelversion import ModelVersion
 from noria_operator.api.parsing import parse_as
-from noria_operator.api.trainingjob import TrainingJobStatus
 from noria_operator.domain.training import decide, refuse
-from noria_operator.domain.training_plan import Observed, Plan
+from noria_operator.domain.training_plan import Observed
 from noria_operator.domain.training_runs import Run
-from noria_operator.domain.training_times import stamp
 from noria_serving.contract import CODE_FORMATS
 
 Json = dict[str, Any]
@@ -42,16 +42,6 @@ MD5 = "md5:" + "e" * 32
 
 NOT_HANDED_OVER = json.dumps({"error": {"reason": "StorageUnavailable", "message": "no store"}})
 """What the bundle library leaves as the result when it cannot upload."""
-
-
-def step(obj: Json, seen: Observed | None = None, minutes: float = 0) -> tuple[Json, Plan]:
-    plan = decide(case(obj, seen, NOW + timedelta(minutes=minutes)))
-    TrainingJobStatus.model_validate(plan.status)
-    return after(obj, plan), plan
-
-
-def condition(obj: Json, name: str) -> Json:
-    return next(one for one in obj["status"]["conditions"] if one["type"] == name)
 
 
 def trained(**spec: Any) -> tuple[Json, Run]:
@@ -335,6 +325,17 @@ def test_a_lost_pod_costs_the_version_no_signature() -> None:
     assert plan.create["spec"]["signature"]["inputs"][0]["name"] == "x"
 
 
+def rejected() -> Json:
+    """A pod that its node refused: no container of it was ever made."""
+    return pod("pod-1", "Failed", reason="UnexpectedAdmissionError", message="Allocate failed")
+
+
+def evicted() -> Json:
+    found = ended_pod("", code=137, reason="Error")
+    found["status"] |= {"reason": "Evicted", "message": 'Usage of EmptyDir volume "work" exceeds the limit'}
+    return found
+
+
 @pytest.mark.parametrize(
     ("run", "minutes", "reason", "says"),
     [
@@ -372,12 +373,31 @@ def test_a_lost_pod_costs_the_version_no_signature() -> None:
             "resources.limits.memory",
         ),
         (
+            lambda body: Run(job(body, "Failed", reason="BackoffLimitExceeded"), (rejected(),)),
+            0,
+            "TrainingFailed",
+            "pod pod-1 failed (UnexpectedAdmissionError: Allocate failed) after 1 attempt(s): see kubectl "
+            "describe pod pod-1",
+        ),
+        (
+            lambda body: Run(job(body, "Failed", reason="BackoffLimitExceeded"), (evicted(),)),
+            0,
+            "TrainingFailed",
+            'ended with exit code 137 (Evicted: Usage of EmptyDir volume "work" exceeds the limit) after 1 '
+            "attempt(s): see kubectl describe pod pod-1",
+        ),
+        (
             lambda body: Run(job(body, "Failed", reason="PodFailurePolicy"), (ended_pod("", code=42),)),
             0,
             "DoNotRetry",
             "42",
         ),
-        (lambda body: Run(job(body, "Failed", reason="DeadlineExceeded")), 0, "ActiveDeadline", "deadline"),
+        (
+            lambda body: Run(job(body, "Failed", reason="DeadlineExceeded")),
+            0,
+            "ActiveDeadline",
+            "longer than 9h, its deadline with all that it waited; raise spec.deadlines",
+        ),
         (lambda body: Run(job(body)), 61, "PendingDeadline", "no pod could be made"),
         (lambda body: Run(job(body), (pod(),)), 61, "PendingDeadline", "kubectl describe job"),
     ],
@@ -401,6 +421,18 @@ def test_a_run_that_ends_badly_says_why_and_stays_ended(
     assert plan.create is None
 
 
+def test_an_evaluation_without_memory_asks_for_no_change_of_what_the_trainer_has() -> None:
+    obj, train = trained(resources={"limits": {"memory": "16Gi"}})
+    obj, plan = step(obj, Observed(train, champion=CHAMPION))
+    assert plan.create is not None
+    lost = ended_pod("", code=137, reason="OOMKilled")
+    failed = Run(job(plan.create, "Failed", reason="BackoffLimitExceeded"), (lost,))
+    obj, _ = step(obj, Observed(train, failed))
+    assert condition(obj, "Failed")["reason"] == "EvaluationFailed"
+    assert "ran out of memory; this Job of Noria's has 4Gi" in obj["status"]["message"]
+    assert "spec.resources" not in obj["status"]["message"]
+
+
 def test_a_failed_run_stops_what_still_runs() -> None:
     obj, plan = step(training_job())
     assert plan.create is not None
@@ -421,32 +453,31 @@ def test_a_finished_job_is_deleted_exactly_when_its_time_has_come() -> None:
     assert step(obj, minutes=10_000)[1].due is None
 
 
-def test_a_suspended_run_makes_no_job_and_holds_one_that_exists() -> None:
-    obj, plan = step(training_job(suspend=True))
-    assert (plan.create, obj["status"]["phase"]) == (None, "Suspended")
-    assert condition(obj, "Suspended")["status"] == "True"
-    obj, plan = step(training_job())
-    assert plan.create is not None
-    running = Run(job(plan.create), (pod(phase="Running"),))
+def test_a_run_that_is_suspended_once_it_is_trained_makes_no_version_until_it_goes_on() -> None:
+    obj, train = trained()
     obj["spec"]["suspend"] = True
-    obj, held = step(obj, Observed(running), 5)
-    assert held.suspend is True
-    obj, held = step(obj, Observed(Run(job(plan.create, suspend=True))), 200)
-    assert held.suspend is None
+    obj, plan = step(obj, Observed(train))
+    assert (plan.create, obj["status"]["phase"]) == (None, "Suspended")
     obj["spec"]["suspend"] = False
-    obj, resumed = step(obj, Observed(Run(job(plan.create, suspend=True))), 300)
-    assert resumed.suspend is False
-    obj, plan = step(obj, Observed(Run(job(plan.create))), 301)
-    assert obj["status"]["phase"] == "Pending"
-
-
-def test_a_queue_that_holds_the_job_is_named_and_not_fought() -> None:
-    obj, plan = step(training_job())
-    assert plan.create is not None
-    obj, plan = step(obj, Observed(Run(job(plan.create, suspend=True))), 600)
-    assert plan.suspend is None
-    assert obj["status"]["phase"] == "Pending"
-    assert "queue" in obj["status"]["message"]
+    obj, plan = step(obj, Observed(train))
+    assert (obj["status"]["phase"], condition(obj, "Suspended")["status"]) == ("Evaluating", "False")
+    body = plan.create
+    assert body is not None
+    obj["spec"]["suspend"] = True
+    obj, plan = step(obj, Observed(train, Run(job(body), (pod(phase="Running"),))))
+    assert "Job flights-1-evaluate only reads, and goes on to its end" in obj["status"]["message"]
+    seen = Observed(train, complete(body, evaluation("0.72", None)))
+    obj, plan = step(obj, seen)
+    assert (plan.again, "evaluation" in obj["status"]) == (False, False)
+    obj["spec"]["suspend"] = False
+    for _ in range(3):
+        obj, _ = step(obj, seen)
+    obj["spec"]["suspend"] = True
+    obj, plan = step(obj, seen)
+    assert (plan.create, obj["status"]["reservedVersion"]) == (None, 1)
+    mine = version(1, lineage={"trainingJob": {"name": "flights-1", "uid": UID}})
+    obj, _ = step(obj, replace(seen, versions=[mine]))
+    assert obj["status"]["phase"] == "Succeeded", "what is made is told"
 
 
 def test_a_retry_is_running_and_says_what_happened_before() -> None:
@@ -457,6 +488,21 @@ def test_a_retry_is_running_and_says_what_happened_before() -> None:
     assert obj["status"]["phase"] == "Running"
     assert "tries again" in obj["status"]["message"]
     assert "it said: StorageUnavailable: the bucket does not exist" in obj["status"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [
+        (rejected(), "pod pod-1 failed (UnexpectedAdmissionError: Allocate failed); the Job tries again"),
+        (evicted(), "exit code 137 (Evicted: Usage of EmptyDir volume"),
+        (ended_pod("", code=137, reason="OOMKilled"), "exit code 137 (OOMKilled); the Job tries again"),
+    ],
+)
+def test_a_retry_says_why_the_node_ended_the_pod_before(lost: Json, says: str) -> None:
+    obj, plan = step(training_job())
+    assert plan.create is not None
+    obj, _ = step(obj, Observed(Run(job(plan.create), (lost,))))
+    assert (obj["status"]["phase"], says in obj["status"]["message"]) == ("Running", True)
 
 
 def test_a_refused_spec_is_final_and_an_unchanged_pass_changes_nothing() -> None:
@@ -480,63 +526,3 @@ def test_why_a_loop_started_the_run_is_shown_and_handed_on() -> None:
     assert json.loads(annotations["noria.dev/trigger"])["name"] == "quality"
     obj["metadata"]["annotations"] = {"noria.dev/trigger": '{"samples": "many"'}
     assert step(obj, Observed(Run(job(plan.create), (pod(),))))[0]["status"]["phase"] == "Pending"
-
-
-def test_a_run_holds_its_devices_from_its_pod_on_and_not_while_it_waits_in_a_queue_or_is_suspended() -> None:
-    obj, plan = step(training_job())
-    assert plan.create is not None
-    body = plan.create
-    obj, _ = step(obj, Observed(Run(job(body, suspend=True))), 24 * 60)
-    assert not {"runningSince", "ranSeconds"} & obj["status"].keys()
-    starts = stamp(NOW + timedelta(minutes=1500))
-    running = Observed(Run(job(body), (pod("pod-1", "Running", startTime=starts),)))
-    for minutes in (1501, 1550):
-        obj, _ = step(obj, running, minutes)
-        assert obj["status"]["runningSince"] == starts
-    obj["spec"]["suspend"] = True
-    obj, _ = step(obj, running, 1560)
-    assert (obj["status"]["ranSeconds"], "runningSince" in obj["status"]) == (3600, False)
-    obj["spec"]["suspend"] = False
-    obj, _ = step(obj, Observed(Run(job(body, suspend=True))), 3000)
-    starts = NOW + timedelta(minutes=3020)
-    again = pod("pod-2", "Running", at=starts, startTime=stamp(starts))
-    obj, _ = step(obj, Observed(Run(job(body), (again,))), 3021)
-    done = Observed(complete(body, result(obj)))
-    obj, _ = step(obj, done, 3050)
-    assert (obj["status"]["phase"], obj["status"]["ranSeconds"]) == ("Evaluating", 3600 + 1800)
-    obj, _ = step(obj, done, 4000)
-    assert obj["status"]["ranSeconds"] == 5400
-
-
-@pytest.mark.parametrize("still", ["Running", "Failed"])
-def test_what_a_suspended_run_held_is_counted_once_though_pods_are_still_there(still: str) -> None:
-    """One that takes its time to end, or one of an attempt that failed before."""
-    obj, plan = step(training_job())
-    assert plan.create is not None
-    first = pod("pod-1", still, startTime=stamp(NOW))
-    if still == "Running":
-        first["metadata"]["deletionTimestamp"] = stamp(NOW + timedelta(minutes=60))
-    now_running = pod("pod-2", "Running", at=NOW + timedelta(minutes=1), startTime=stamp(NOW))
-    obj, _ = step(obj, Observed(Run(job(plan.create), (now_running,))), 2)
-    obj["spec"]["suspend"] = True
-    suspended = Observed(Run(job(plan.create, suspend=True), (first,)))
-    for minutes in (60, 61, 600):
-        obj, plan = step(obj, suspended, minutes)
-        assert (obj["status"]["phase"], obj["status"]["ranSeconds"]) == ("Suspended", 3600)
-    obj["spec"]["suspend"] = False
-    obj, _ = step(obj, suspended, 601)
-    obj, _ = step(obj, suspended, 602)
-    assert "runningSince" not in obj["status"]
-    assert obj["status"]["ranSeconds"] == 3600
-
-
-def test_a_run_that_nobody_saw_running_has_used_what_kubernetes_says() -> None:
-    """The operator was away meanwhile."""
-    obj, plan = step(training_job())
-    assert plan.create is not None
-    ended = complete(plan.create, result(obj))
-    ended.pods[0]["status"]["startTime"] = stamp(NOW + timedelta(minutes=10))
-    for one in ended.job["status"]["conditions"]:
-        one["lastTransitionTime"] = stamp(NOW + timedelta(minutes=70))
-    obj, _ = step(obj, Observed(ended), 1000)
-    assert obj["status"]["ranSeconds"] == 3600

@@ -86,6 +86,12 @@ def test_every_job_ends_by_the_exit_code_contract(job: Json) -> None:
     assert container(job)["terminationMessagePath"] == env(job)["NORIA_RESULT"]
 
 
+def test_a_job_of_ours_may_wait_for_a_node_as_long_as_the_spec_says() -> None:
+    hours = {"deadlines": {"pending": "12h", "active": "1h"}}
+    jobs = [select(training_job(data=SELECTING, **hours)), evaluate(training_job(**hours)), verify()]
+    assert [job["spec"]["activeDeadlineSeconds"] // 3600 for job in jobs] == [13, 13, 2]
+
+
 def test_the_training_container_gets_the_environment_of_the_contract() -> None:
     found = env(
         train(

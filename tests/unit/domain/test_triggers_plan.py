@@ -204,6 +204,20 @@ def test_a_person_does_not_wait_for_the_cooldown() -> None:
     assert loop.status["lastTrigger"]["reason"] == "Manual"
 
 
+def test_a_person_is_told_and_given_the_time_at_which_the_budget_has_room() -> None:
+    """Not that at which the cooldown is over, which failures made long."""
+    loop = Loop(cooldown="6h", budget={"maxRuns": 1, "per": "24h"})
+    for count in range(5):
+        loop.now += 24 * HOUR
+        loop.settle(asked(f"earlier-{count}"))
+        loop.finish()
+    begun, loop.now = loop.now, loop.now + HOUR
+    plan = loop.step(asked())
+    assert moment(loop.status["nextEligibleTime"]) == begun + 6 * 2**5 * HOUR
+    assert f"held by Budget: until {stamp(begun + 24 * HOUR)}" in entry(loop.status, MANUAL)["message"]
+    assert plan.due == begun + 24 * HOUR
+
+
 def test_an_id_that_was_used_before_the_last_one_starts_a_run_of_its_own() -> None:
     loop = Loop()
     for count, key in enumerate(("1", "2", "1"), start=1):

@@ -126,7 +126,7 @@ NO_ROOM = pod(conditions=[{"type": "PodScheduled", "status": "False", "message":
             lambda body: Run(job(body, "Failed"), (ended_pod("", code=137, reason="OOMKilled"),)),
             1,
             "VerificationFailed",
-            "out of memory",
+            "out of memory; this Job of Noria's has 4Gi",
         ),
         (lambda body: complete(body, ""), 1, "ResultMissing", "no result"),
         (lambda body: Run(job(body, "Complete"), ()), 1, "ResultMissing", "removed before"),

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from noria_operator.api.parsing import parse_as
-from noria_operator.api.trainingjob import TrainingJob
+from noria_operator.api.trainingjob import TrainingJob, TrainingJobStatus
 from noria_operator.domain.job_shape import Bundle, Images
+from noria_operator.domain.training import decide
 from noria_operator.domain.training_jobs import output_of
 from noria_operator.domain.training_plan import Case, Observed, Plan
 from noria_operator.domain.training_runs import Run
@@ -95,6 +96,16 @@ def ended_pod(message: str, *, code: int = 0, name: str = "pod-1", reason: str =
     state = {"terminated": {"exitCode": code, "reason": reason, "message": message}}
     container = {"name": "main", "state": state, "imageID": "docker.io/noria/train@sha256:" + "d" * 64}
     return pod(name, "Succeeded" if code == 0 else "Failed", containerStatuses=[container])
+
+
+def step(obj: Json, seen: Observed | None = None, minutes: float = 0) -> tuple[Json, Plan]:
+    plan = decide(case(obj, seen, NOW + timedelta(minutes=minutes)))
+    TrainingJobStatus.model_validate(plan.status)
+    return after(obj, plan), plan
+
+
+def condition(obj: Json, name: str) -> Json:
+    return next(one for one in obj["status"]["conditions"] if one["type"] == name)
 
 
 def result(obj: Json, **changes: Any) -> str:
