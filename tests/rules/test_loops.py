@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.rules.objects import EPOCH, Phase, recorded
 from tests.rules.promtool import firing, judge
-from tests.unit.domain.test_triggers_plan import HOUR, Loop, drifts, lost, standing, weekly
+from tests.unit.domain.test_triggers_plan import HOUR, Loop, drifts, entry, lost, standing, weekly
 from tests.unit.domain.training_world import deployment
 
 from noria_operator.domain.training_times import stamp
@@ -87,6 +87,27 @@ def test_a_new_loss_is_not_late_because_an_old_promotion_is_forgotten(tmp_path: 
         firing("NoriaLossNotFixed", "49h"),
         firing("NoriaLossNotFixed", "71h"),
         firing("NoriaLossNotFixed", "73h", QUALITY),
+        every="5m",
+    )
+
+
+def test_a_loss_ends_with_the_deployment_that_showed_it(tmp_path: Path) -> None:
+    loop = at_epoch(suspend=True)
+    loop.step(lost(loop, wanted=True))
+    seen = phase(loop, deployment(1))
+    loop.now += 25 * HOUR
+    gone = Request(
+        entry(loop.status, "quality") | {"decision": "Wait", "reason": "NothingServed"}, "Performance"
+    )
+    loop.step(gone)
+    _, objects = phase(loop, deployment(1))
+    assert entry(loop.status, "quality")["since"]
+    judge(
+        tmp_path,
+        recorded(27 * 60, seen, (25 * 60, [one for one in objects if one["kind"] != "ModelDeployment"])),
+        firing("NoriaLossNotFixed", "24h30m", QUALITY),
+        firing("NoriaQualityLost", "26h"),
+        firing("NoriaLossNotFixed", "26h"),
         every="5m",
     )
 
