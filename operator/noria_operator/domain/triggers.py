@@ -139,8 +139,18 @@ def answered_by(trigger: TriggerSpec) -> Literal["Wanted", "Own"]:
 
 
 def manual(said: str, acknowledged: str | None, entry: Json | None) -> Request | None:
-    """A run that a person asked for, unless this very request was carried out already."""
+    """A run that a person asked for, unless this very request was carried out already; one that is held is
+    asked for as long as the annotation says so.
+    """
     if said in ("", acknowledged):
-        return Request(entry, MANUAL) if entry else None
+        return Request(_withdrawn(entry), MANUAL) if entry else None
     asked = (entry or {}) | {"name": MANUAL, "reason": "Asked"}
     return Request(asked, MANUAL, wanted=True, key=said, says="a person asked")
+
+
+def _withdrawn(entry: Json) -> Json:
+    """The entry once nobody asks."""
+    if entry.get("decision") != "Blocked":
+        return entry
+    text = "the request was taken back"
+    return {"name": MANUAL, "decision": "No", "reason": "Withdrawn", "message": text}
