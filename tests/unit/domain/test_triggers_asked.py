@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.domain.test_triggers_plan import Loop, entry, weekly
+from tests.unit.domain.test_triggers_plan import Loop, entry, quality, weekly
 from tests.unit.domain.training_world import NOW
 
 from noria_operator.domain.notifications import occurrences
@@ -53,3 +53,43 @@ def test_a_request_that_was_taken_back_is_no_spent_budget_after_later_runs() -> 
     loop.step(*by_hand(loop, ""))
     assert (entry(loop.status, MANUAL)["decision"], loop.status["blockedBy"]) == ("No", "Budget")
     assert [one.type for one in occurrences(loop.obj, later - HOUR)] == ["retraining.started"]
+
+
+def test_what_waited_in_the_queue_says_that_its_run_started() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Queue")
+    loop.settle(weekly())
+    loop.step(*by_hand(loop, "bob"))
+    said = entry(loop.status, MANUAL)
+    assert (said["decision"], said["message"]) == ("Wait", "waits in the queue")
+    loop.finish("Succeeded")
+    loop.now += HOUR
+    for _ in range(3):
+        loop.step(*by_hand(loop, "bob"))
+    assert (len(loop.jobs), "queued" in loop.status) == (2, False)
+    said = entry(loop.status, MANUAL)
+    assert (said["decision"], said["message"]) == ("Fire", "a person asked")
+
+
+def test_what_waited_in_the_queue_says_whose_run_answered_it() -> None:
+    loop = Loop(cooldown="6h", concurrencyPolicy="Queue")
+    loop.settle(weekly())
+    loop.now += 6 * HOUR
+    loop.step(quality())
+    loop.finish("Failed")  # so that the cooldown is twelve hours, which hold no person
+    for _ in range(3):
+        loop.step(*by_hand(loop, "eve"), Request(entry(loop.status, "quality"), "Performance"))
+    assert loop.status["lastTrigger"]["name"] == MANUAL
+    assert "queued" not in loop.status
+    said = entry(loop.status, "quality")
+    assert (said["decision"], said["message"]) == ("Wait", "answered by the run of Manual")
+
+
+def test_a_window_that_was_judged_since_stays_what_its_trigger_says() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Queue")
+    loop.settle(weekly())
+    loop.step(quality())
+    loop.finish("Succeeded")
+    well = entry(loop.status, "quality") | {"decision": "No", "message": "well again"}
+    loop.settle(Request(well, "Performance"))
+    assert loop.status["lastTrigger"]["name"] == "quality"
+    assert entry(loop.status, "quality")["message"] == "well again"
