@@ -13,6 +13,10 @@ from typing import Any
 from noria_operator.api import names
 
 Json = dict[str, Any]
+_MANUAL = "Manual"
+"""The entry among triggers that tells of what people ask for."""
+_NOT_BY_HAND = frozenset({"Cooldown", "CircuitOpen", "Trigger"})
+"""What holds the runs of triggers alone."""
 NOTHING = "no ModelDeployment and no ContinuousTraining in this namespace; name another with -n"
 
 
@@ -101,6 +105,16 @@ def refusal(before: Json, obj: Json, command: str) -> str:
     )
     shown = " ".join(f"{command}:".split())  # as messages are
     return next((message for message in told if message.startswith(shown)), "")
+
+
+def held(status: Json) -> str:
+    """What holds a run that a person asks for, as a ContinuousTraining says; empty where nothing does."""
+    manual: Json = next((one for one in status.get("triggers", []) if one["name"] == _MANUAL), {})
+    if manual.get("decision") == "Blocked":
+        by, _, why = manual.get("message", "").rpartition("; held by ")[2].partition(": ")
+        return f"({by}): {why}"
+    by = status.get("blockedBy")
+    return "" if not by or by in _NOT_BY_HAND else f"({by}): {status.get('message', '')}"
 
 
 def history(obj: Json) -> list[str]:
