@@ -58,6 +58,8 @@ TWO_LOOPS = [
 ]
 ESTIMATED = "EstimatedPerformance"
 NO_PODS = "NoReadyPods"
+HERE, THERE = ({"namespace": name, "job": "noria-operator"} for name in ("noria", "second"))
+"""Two installations that one Prometheus scrapes."""
 READY = {"condition": "Ready"}
 UNREAD = {"condition": "Readable", "reason": "SpecUnread"}
 CHAMPIONS = [served(labels) for labels in (BAD, GOOD, IDLE)]
@@ -679,6 +681,14 @@ CASES: dict[str, dict[str, Case]] = {
             "40m",
             [{"kind": "A"}],
         ),
+        "of two installations the one that fails, however much the other does": (
+            [
+                series("noria_reconcile_total", "0+1x60", kind="A", outcome="error", **HERE),
+                series("noria_reconcile_total", "0+200x60", kind="A", outcome="success", **THERE),
+            ],
+            "40m",
+            [{"kind": "A", **HERE}],
+        ),
     },
     "NoriaNoLeader": {
         "two followers": (
@@ -730,6 +740,15 @@ CASES: dict[str, dict[str, Case]] = {
             ],
             "30m",
             [{}],
+        ),
+        "of two installations the one that is slow, however busy the other is": (
+            [
+                series("noria_workqueue_queue_duration_seconds_bucket", f"0+{count}x40", le=le, **place)
+                for place, counts in ((HERE, (0, 5, 5)), (THERE, (900, 900, 900)))
+                for le, count in zip(("10", "60", "+Inf"), counts, strict=True)
+            ],
+            "30m",
+            [HERE],
         ),
         "all are quick": (
             [
