@@ -177,6 +177,24 @@ def test_a_budget_that_nobody_asks_of_calls_nobody(tmp_path: Path) -> None:
     )
 
 
+def test_a_spent_budget_that_holds_a_run_which_is_to_follow_calls_somebody(tmp_path: Path) -> None:
+    loop = at_epoch(cooldown="0s", followUp="2h", budget={"maxRuns": 1, "per": "24h"})
+    loop.step(lost(loop, wanted=True))
+    loop.step(standing(loop))
+    loop.finish("Succeeded")
+    loop.step(standing(loop))
+    planned = phase(loop, deployment(1))
+    loop.now += 2 * HOUR
+    loop.step(standing(loop))
+    assert entry(loop.status, "quality")["decision"] != "Blocked"
+    judge(
+        tmp_path,
+        recorded(240, planned, phase(loop, deployment(1))),
+        firing("NoriaTrainingBudgetSpent", "115m"),
+        firing("NoriaTrainingBudgetSpent", "175m", {**PLACE, "limit": "runs"}),
+    )
+
+
 @pytest.mark.parametrize("limit", [0, 1])
 def test_runs_that_fail_are_told_though_few_training_jobs_are_kept(limit: int, tmp_path: Path) -> None:
     loop, phases = at_epoch(cooldown="0s", historyLimit=limit), []

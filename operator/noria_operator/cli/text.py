@@ -186,7 +186,9 @@ def _training(status: Json) -> list[str]:
         f"{run.get('result') or 'not known yet how it ended'}"
         for run in status.get("runs", [])
     ]
-    return _section("triggers", decisions) + _section("runs", runs)
+    planned: Json = status.get("followUp") or {}
+    follows = [f"{planned['at']}: follows the run {planned['of']}"] if planned else []
+    return _section("triggers", decisions) + _section("runs", runs) + _section("planned run", follows)
 
 
 def figures(trigger: Json) -> str:

@@ -33,7 +33,9 @@ combination may ask for the run, drift where its own action is Retrain.
 """
 
 FOLLOW_UP: Final = "FollowUp"
-"""Name and reason of the run that follows a loss of quality; no DNS label either."""
+"""Name and reason of the run that follows a loss of quality, and of the entry that tells what holds it; no
+DNS label either.
+"""
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ def kind_named(name: str, triggers: Iterable[Json]) -> str:
     """What kind of trigger has this name, as reasons are written: the field of its spec that says so;
     `removed` where the spec has none of that name any more.
     """
-    if name == MANUAL:
-        return MANUAL
+    if name in (MANUAL, FOLLOW_UP):
+        return name
     trigger = next((one for one in triggers if one["name"] == name), None)
     if trigger is None:
         return "removed"

@@ -25,7 +25,8 @@ Json = dict[str, Any]
 
 ALARMS: Final = frozenset({"Performance", "EstimatedPerformance", "ConceptDrift", "Drift"})
 """Kinds of triggers after which the training window holds data from before the alarm."""
-_IN_THE_QUEUE: Final = "waits in the queue"
+IN_THE_QUEUE: Final = "waits in the queue"
+"""How the message of a trigger begins whose request does."""
 
 
 def training_name(name: str, uid: str, request: Request, at: datetime) -> str:
@@ -106,7 +107,7 @@ def queued(status: Json, first: Request, requests: Sequence[Request], now: datet
         "message": reason_of(first),
     }
     entries = [
-        answered(one, first) | ({"decision": "Wait", "message": _IN_THE_QUEUE} if one is first else {})
+        answered(one, first) | ({"decision": "Wait", "message": IN_THE_QUEUE} if one is first else {})
         for one in requests
     ]
     named: Json = {
@@ -134,7 +135,7 @@ def answered(request: Request, chosen: Request) -> Json:
 
 def _out_of_the_queue(entry: Json, chosen: Request) -> Json:
     """An entry that says that it waits in the queue, which any run that starts empties."""
-    if entry.get("message") != _IN_THE_QUEUE:
+    if not entry.get("message", "").startswith(IN_THE_QUEUE):
         return entry
     if entry["name"] == chosen.name:
         return entry | {"decision": "Fire", "message": reason_of(chosen)}

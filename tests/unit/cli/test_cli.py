@@ -413,6 +413,15 @@ def test_a_run_that_the_budget_holds_says_until_when_whatever_else_holds_those_o
         said("retrain", "nightly", "--wait", "0.2", cluster=cluster)
 
 
+def test_why_names_the_run_that_is_to_follow() -> None:
+    cluster = Fake()
+    planned = {"at": "t9", "of": "nightly-2"}
+    assert "planned run" not in said("why", "nightly", cluster=cluster)
+    status = {**TRAINING["status"], "followUp": planned}
+    cluster.objects["ContinuousTraining", "nightly"] = {**TRAINING, "status": status}
+    assert "planned run:\n  t9: follows the run nightly-2" in said("why", "nightly", cluster=cluster)
+
+
 class Restarting(Fake):
     """Answers no question number `silent`, counted from the command on."""
 

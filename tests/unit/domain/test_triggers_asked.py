@@ -10,7 +10,8 @@ from tests.unit.domain.test_triggers_plan import Loop, entry, quality, weekly
 from tests.unit.domain.training_world import NOW
 
 from noria_operator.domain.notifications import occurrences
-from noria_operator.domain.triggers import MANUAL, Request, manual
+from noria_operator.domain.training_times import stamp
+from noria_operator.domain.triggers import FOLLOW_UP, MANUAL, Request, manual
 
 Json = dict[str, Any]
 HOUR = timedelta(hours=1)
@@ -93,3 +94,80 @@ def test_a_window_that_was_judged_since_stays_what_its_trigger_says() -> None:
     loop.settle(Request(well, "Performance"))
     assert loop.status["lastTrigger"]["name"] == "quality"
     assert entry(loop.status, "quality")["message"] == "well again"
+
+
+def test_a_run_that_is_to_follow_says_on_an_entry_of_its_own_what_holds_it_once_it_is_due() -> None:
+    loop = Loop(cooldown="0s", followUp="6h", budget={"maxRuns": 1, "per": "168h"})
+    loop.settle(quality())
+    loop.finish("Succeeded")
+    (run,) = loop.jobs
+    until = loop.now + 168 * HOUR
+    watched = quality(wanted=False)
+    loop.step(watched)
+    assert MANUAL not in [one["name"] for one in loop.status["triggers"]]
+    assert FOLLOW_UP not in [one["name"] for one in loop.status["triggers"]], "it is not due"
+    loop.now += 6 * HOUR
+    plan = loop.step(watched)
+    said = entry(loop.status, FOLLOW_UP)
+    assert said["decision"] == "Blocked"
+    assert said["message"].startswith(f"follows the run {run}")
+    assert said["message"].endswith(f"held by Budget: until {stamp(until)}")
+    assert [one.reason for one in plan.notices] == ["RunHeld"]
+    assert "retraining.blocked" in {one.type for one in occurrences(loop.obj, NOW)}
+    before = loop.status
+    assert not loop.step(watched).notices
+    assert loop.status == before, "nothing new is written"
+    loop.now = until
+    loop.settle(watched)
+    assert (len(loop.jobs), loop.status["lastTrigger"]["name"]) == (2, FOLLOW_UP)
+    assert FOLLOW_UP not in [one["name"] for one in loop.status["triggers"]]
+
+
+@pytest.mark.parametrize("policy", ["Forbid", "Queue", "Replace"])
+def test_a_run_that_is_to_follow_waits_for_one_that_is_under_way(policy: str) -> None:
+    loop = Loop(cooldown="0s", followUp="6h", concurrencyPolicy=policy, suspend=True)
+    loop.obj["status"] = {"followUp": {"at": stamp(loop.now), "of": "old"}}
+    loop.others = ["somebody-elses"]
+    loop.step(quality(wanted=False))
+    assert "held by Suspended" in entry(loop.status, FOLLOW_UP)["message"]
+    loop.obj["spec"]["suspend"] = False
+    loop.step(quality(wanted=False))
+    assert "held by Concurrency" in entry(loop.status, FOLLOW_UP)["message"]
+    loop.others = []
+    loop.settle(quality(wanted=False))
+    assert loop.status["lastTrigger"]["name"] == FOLLOW_UP
+
+
+def test_no_entry_is_added_beyond_what_the_api_server_takes() -> None:
+    """Sixteen triggers, and what a person asked for."""
+    names = [f"t{number}" for number in range(16)]
+    loop = Loop(
+        triggers=[{"name": name, "schedule": "0 2 * * 1"} for name in names], followUp="6h", suspend=True
+    )
+    loop.obj["status"] = {"followUp": {"at": stamp(loop.now), "of": "old"}}
+    loop.step(*by_hand(loop, "ada"), *(Request({"name": name}, "Schedule") for name in names))
+    assert [one["name"] for one in loop.status["triggers"]] == [MANUAL, *names]
+
+
+def test_what_waits_in_the_queue_says_what_holds_it_once_no_run_is_under_way() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Queue", budget={"maxRuns": 1, "per": "168h"})
+    loop.settle(weekly())
+    until = loop.now + 168 * HOUR
+    loop.obj["spec"]["budget"]["maxRuns"] = 2
+    loop.step(weekly("2026-03-09T02:00:00Z"))
+    loop.obj["spec"]["budget"]["maxRuns"] = 1
+
+    def watched() -> Request:
+        return Request(entry(loop.status, "weekly"), "Schedule")
+
+    loop.step(watched())
+    assert entry(loop.status, "weekly")["message"] == "waits in the queue"
+    loop.finish("Succeeded")
+    loop.step(watched())
+    said = entry(loop.status, "weekly")
+    assert said["decision"] == "Wait"
+    assert said["message"] == f"waits in the queue; held by Budget: until {stamp(until)}"
+    loop.now = until
+    for _ in range(3):
+        loop.step(watched())
+    assert (len(loop.jobs), entry(loop.status, "weekly")["decision"]) == (2, "Fire")
