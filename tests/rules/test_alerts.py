@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.rules.world import (
     distributed,
     gauge,
     labelled,
+    pod_of,
     predicted,
     requests,
     routed,
@@ -58,6 +60,8 @@ TWO_LOOPS = [
 ]
 ESTIMATED = "EstimatedPerformance"
 NO_PODS = "NoReadyPods"
+HERE, THERE = ({"namespace": name, "job": "noria-operator"} for name in ("noria", "second"))
+"""Two installations that one Prometheus scrapes."""
 READY = {"condition": "Ready"}
 UNREAD = {"condition": "Readable", "reason": "SpecUnread"}
 CHAMPIONS = [served(labels) for labels in (BAD, GOOD, IDLE)]
@@ -70,28 +74,38 @@ PROMOTED = [
 ]
 REPLACED = [{**served(BAD), "values": "1x180 stale"}, {**served(BAD, NEXT), "values": "_x181 1x20"}]
 """By a version that was promoted ten minutes before the end."""
-FAILING = [
-    one
-    for labels, challenger in ((BAD, "1x70"), (GOOD, "0x70"))
-    for one in (
-        *routed(labels, 60, 0, 70),
-        *routed(labels, 60, 30, 70, cluster="2-bbbbbb_grpc"),
-        series("envoy_cluster_upstream_rq", "0+3x70", **labels, envoy_response_code="429",
-               envoy_cluster_name=f"{labels['deployment']}-2-bbbbbb"),
-        series("model_requests_total", "0+30x70", **labels, **NEXT, outcome="server_error"),
-        *asked(labels, challenger),
-    )
-]  # fmt: skip
-"""A challenger that fails requests of clients, and one that fails copies of them."""
-SLOW = [
-    one
-    for labels, challenger in ((BAD, "1x70"), (GOOD, "0x70"))
-    for one in (
-        *timed(labels, 60, 0, 70),
-        *timed(labels, 60, 30, 70, version=NEXT),
-        *asked(labels, challenger),
-    )
-]
+
+
+def failing(version: Mapping[str, str], cluster: str) -> list[Json]:
+    """A challenger that fails requests of clients, and one that fails copies of them."""
+    return [
+        one
+        for labels, challenger in ((BAD, "1x70"), (GOOD, "0x70"))
+        for one in (
+            *routed(labels, 60, 0, 70),
+            *routed(labels, 60, 30, 70, cluster=f"{cluster}_grpc"),
+            series("envoy_cluster_upstream_rq", "0+3x70", **labels, envoy_response_code="429",
+                   envoy_cluster_name=f"{labels['deployment']}-{cluster}"),
+            series("model_requests_total", "0+30x70", **labels, **version, outcome="server_error",
+                   pod=pod_of(labels, cluster)),
+            *asked(labels, challenger, version=version, cluster=cluster),
+        )
+    ]  # fmt: skip
+
+
+def slow(version: Mapping[str, str], cluster: str) -> list[Json]:
+    """The same of one that answers late."""
+    return [
+        one
+        for labels, challenger in ((BAD, "1x70"), (GOOD, "0x70"))
+        for one in (
+            *timed(labels, 60, 0, 70, pod=pod_of(labels, "1-aaaaaa")),
+            *timed(labels, 60, 30, 70, version=version, pod=pod_of(labels, cluster)),
+            *asked(labels, challenger, version=version, cluster=cluster),
+        )
+    ]
+
+
 CASES: dict[str, dict[str, Case]] = {
     "NoriaAvailabilityBudgetBurnsFast": {
         "one in twenty fails for an hour": (
@@ -134,7 +148,12 @@ CASES: dict[str, dict[str, Case]] = {
             "65m",
             [BAD],
         ),
-        "requests of clients, and no copies for whose answers nobody waits": (FAILING, "65m", [BAD]),
+        "requests of clients, and no copies for whose answers nobody waits": (
+            failing(NEXT, "2-bbbbbb"),
+            "65m",
+            [BAD],
+        ),
+        "no copies that another configuration gets": (failing(V, "1-bbbbbb"), "65m", [BAD]),
     },
     "NoriaAvailabilityBudgetBurns": {
         "four in a thousand fail": (
@@ -149,7 +168,12 @@ CASES: dict[str, dict[str, Case]] = {
             "65m",
             [BAD],
         ),
-        "requests of clients, and no copies for whose answers nobody waits": (SLOW, "65m", [BAD]),
+        "requests of clients, and no copies for whose answers nobody waits": (
+            slow(NEXT, "2-bbbbbb"),
+            "65m",
+            [BAD],
+        ),
+        "no copies that another configuration gets": (slow(V, "1-bbbbbb"), "65m", [BAD]),
     },
     "NoriaLatencyBudgetBurns": {
         "one in twenty-five is slow": (
@@ -177,6 +201,22 @@ CASES: dict[str, dict[str, Case]] = {
             "35m",
             [at(BAD, **MODEL)],
         ),
+        "no copies that another configuration gets": (
+            [
+                *requests(GOOD, 60, 0, pod=pod_of(GOOD, "1-aaaaaa")),
+                series(
+                    "model_requests_rejected_total",
+                    "0+3x40",
+                    **GOOD,
+                    **V,
+                    reason="queue_full",
+                    pod=pod_of(GOOD, "1-bbbbbb"),
+                ),
+                *asked(GOOD, "0x40", version=V, cluster="1-bbbbbb"),
+            ],
+            "35m",
+            [],
+        ),
     },
     "NoriaRequestsWrong": {
         "three in five": (
@@ -190,6 +230,15 @@ CASES: dict[str, dict[str, Case]] = {
             ],
             "35m",
             [at(BAD, **MODEL)],
+        ),
+        "no copies that another configuration gets": (
+            [
+                *requests(GOOD, 60, 0, pod=pod_of(GOOD, "1-aaaaaa")),
+                *requests(GOOD, 0, 100, pod=pod_of(GOOD, "1-bbbbbb")),
+                *asked(GOOD, "0x40", version=V, cluster="1-bbbbbb"),
+            ],
+            "35m",
+            [],
         ),
     },
     "NoriaFeatureDrift": {
@@ -679,6 +728,14 @@ CASES: dict[str, dict[str, Case]] = {
             "40m",
             [{"kind": "A"}],
         ),
+        "of two installations the one that fails, however much the other does": (
+            [
+                series("noria_reconcile_total", "0+1x60", kind="A", outcome="error", **HERE),
+                series("noria_reconcile_total", "0+200x60", kind="A", outcome="success", **THERE),
+            ],
+            "40m",
+            [{"kind": "A", **HERE}],
+        ),
     },
     "NoriaNoLeader": {
         "two followers": (
@@ -730,6 +787,15 @@ CASES: dict[str, dict[str, Case]] = {
             ],
             "30m",
             [{}],
+        ),
+        "of two installations the one that is slow, however busy the other is": (
+            [
+                series("noria_workqueue_queue_duration_seconds_bucket", f"0+{count}x40", le=le, **place)
+                for place, counts in ((HERE, (0, 5, 5)), (THERE, (900, 900, 900)))
+                for le, count in zip(("10", "60", "+Inf"), counts, strict=True)
+            ],
+            "30m",
+            [HERE],
         ),
         "all are quick": (
             [

@@ -129,7 +129,8 @@ def labels(name: str) -> set[str]:
     if name not in RULES:
         return LABELS[re.sub("_(bucket|count|sum)$", "", name)]
     if kept := re.search(r"\bby \(([^)]*)\)", RULES[name]):
-        return set(kept[1].split(", "))
+        found = set(kept[1].split(", "))
+        return found - {"namespace"} if "job" in found else found  # of an installation, and of no object
     return set().union(*(labels(one) for one, _ in SELECTOR.findall(RULES[name])))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.rules.objects import EPOCH, Phase, recorded
 from tests.rules.promtool import firing, judge
-from tests.unit.domain.test_triggers_plan import HOUR, Loop, drifts, lost, standing, weekly
+from tests.unit.domain.test_triggers_plan import HOUR, Loop, drifts, entry, lost, standing, weekly
 from tests.unit.domain.training_world import deployment
 
 from noria_operator.domain.training_times import stamp
@@ -91,6 +91,27 @@ def test_a_new_loss_is_not_late_because_an_old_promotion_is_forgotten(tmp_path: 
     )
 
 
+def test_a_loss_ends_with_the_deployment_that_showed_it(tmp_path: Path) -> None:
+    loop = at_epoch(suspend=True)
+    loop.step(lost(loop, wanted=True))
+    seen = phase(loop, deployment(1))
+    loop.now += 25 * HOUR
+    gone = Request(
+        entry(loop.status, "quality") | {"decision": "Wait", "reason": "NothingServed"}, "Performance"
+    )
+    loop.step(gone)
+    _, objects = phase(loop, deployment(1))
+    assert entry(loop.status, "quality")["since"]
+    judge(
+        tmp_path,
+        recorded(27 * 60, seen, (25 * 60, [one for one in objects if one["kind"] != "ModelDeployment"])),
+        firing("NoriaLossNotFixed", "24h30m", QUALITY),
+        firing("NoriaQualityLost", "26h"),
+        firing("NoriaLossNotFixed", "26h"),
+        every="5m",
+    )
+
+
 def asks(name: str, reason: str, value: str) -> Request:
     entry = {"name": name, "value": value, "threshold": "1", "windowStartedAt": stamp(EPOCH)}
     return Request(entry, reason, wanted=True, key=value)
@@ -153,6 +174,24 @@ def test_a_budget_that_nobody_asks_of_calls_nobody(tmp_path: Path) -> None:
         recorded(240, quiet, asking),
         firing("NoriaTrainingBudgetSpent", "115m"),
         firing("NoriaTrainingBudgetSpent", "175m", spent),
+    )
+
+
+def test_a_spent_budget_that_holds_a_run_which_is_to_follow_calls_somebody(tmp_path: Path) -> None:
+    loop = at_epoch(cooldown="0s", followUp="2h", budget={"maxRuns": 1, "per": "24h"})
+    loop.step(lost(loop, wanted=True))
+    loop.step(standing(loop))
+    loop.finish("Succeeded")
+    loop.step(standing(loop))
+    planned = phase(loop, deployment(1))
+    loop.now += 2 * HOUR
+    loop.step(standing(loop))
+    assert entry(loop.status, "quality")["decision"] != "Blocked"
+    judge(
+        tmp_path,
+        recorded(240, planned, phase(loop, deployment(1))),
+        firing("NoriaTrainingBudgetSpent", "115m"),
+        firing("NoriaTrainingBudgetSpent", "175m", {**PLACE, "limit": "runs"}),
     )
 
 

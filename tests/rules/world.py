@@ -59,9 +59,10 @@ def timed(
     quick: str = "",
     *,
     version: Mapping[str, str] = V,
+    pod: str = "a",
 ) -> list[Json]:
     """Requests with their time, some above a quarter of a second."""
-    name, place = "model_request_duration_seconds", {**labels, **version, "pod": "a"}
+    name, place = "model_request_duration_seconds", {**labels, **version, "pod": pod}
     quick = quick or f"0+{each_minute - slow}x{minutes}"
     return [
         series(f"{name}_count", f"0+{each_minute}x{minutes}", **place),
@@ -70,12 +71,17 @@ def timed(
 
 
 def requests(
-    labels: Mapping[str, str], answered: float, wrong: float, version: Mapping[str, str] = V
+    labels: Mapping[str, str],
+    answered: float,
+    wrong: float,
+    version: Mapping[str, str] = V,
+    *,
+    pod: str = "a",
 ) -> list[Json]:
     """What a model server answers each minute, and what it refuses as its clients' fault."""
     outcomes = {"success": answered, "client_error": wrong}
     return [
-        series("model_requests_total", f"0+{count}x40", **labels, **version, outcome=outcome)
+        series("model_requests_total", f"0+{count}x40", **labels, **version, outcome=outcome, pod=pod)
         for outcome, count in outcomes.items()
     ]
 
@@ -86,13 +92,24 @@ def served(labels: Mapping[str, str], version: Mapping[str, str] = V, role: str 
     return series("noria_deployment_weight_ratio", "0.5x5000", **place)
 
 
-def asked(labels: Mapping[str, str], challenger: str) -> list[Json]:
+def asked(
+    labels: Mapping[str, str],
+    challenger: str,
+    *,
+    version: Mapping[str, str] = NEXT,
+    cluster: str = "2-bbbbbb",
+) -> list[Json]:
     """That clients ask the champion, and whether (1 or 0, minute by minute) they ask a challenger."""
     name, one = "noria_deployment_asked", labels["deployment"]
     return [
         series(name, "1x5000", **labels, **V, role="champion", revision=f"{one}-1-aaaaaa"),
-        series(name, challenger, **labels, **NEXT, role="challenger", revision=f"{one}-2-bbbbbb"),
+        series(name, challenger, **labels, **version, role="challenger", revision=f"{one}-{cluster}"),
     ]
+
+
+def pod_of(labels: Mapping[str, str], cluster: str) -> str:
+    """A pod of a revision, as its ReplicaSet calls it."""
+    return f"{labels['deployment']}-{cluster}-6d4cf56db6-x7x2f"
 
 
 def distributed(

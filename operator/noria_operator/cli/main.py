@@ -160,8 +160,8 @@ def run(options: argparse.Namespace, objects: Objects) -> Iterable[str]:
     mark = f"{version}@{mark}" if version else mark
     if not command(objects, kind, options.name, verb, mark=mark, wait=options.wait):
         status = find(objects, f"{kind}/{options.name}").get("status", {})
-        if held := status.get("blockedBy"):
-            raise CommandError(f"{verb} is asked for, and waits ({held}): {status.get('message', '')}")
+        if held := text.held(status):
+            raise CommandError(f"{verb} is asked for, and waits {held}")
         raise CommandError(
             f"the operator did not acknowledge {verb!r} within {options.wait:g} s; "
             "it acts on it as soon as it runs (is it? `kubectl get lease -A`)"

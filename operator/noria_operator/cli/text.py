@@ -13,6 +13,10 @@ from typing import Any
 from noria_operator.api import names
 
 Json = dict[str, Any]
+_MANUAL = "Manual"
+"""The entry among triggers that tells of what people ask for."""
+_NOT_BY_HAND = frozenset({"Cooldown", "CircuitOpen", "Trigger"})
+"""What holds the runs of triggers alone."""
 NOTHING = "no ModelDeployment and no ContinuousTraining in this namespace; name another with -n"
 
 
@@ -103,6 +107,16 @@ def refusal(before: Json, obj: Json, command: str) -> str:
     return next((message for message in told if message.startswith(shown)), "")
 
 
+def held(status: Json) -> str:
+    """What holds a run that a person asks for, as a ContinuousTraining says; empty where nothing does."""
+    manual: Json = next((one for one in status.get("triggers", []) if one["name"] == _MANUAL), {})
+    if manual.get("decision") == "Blocked":
+        by, _, why = manual.get("message", "").rpartition("; held by ")[2].partition(": ")
+        return f"({by}): {why}"
+    by = status.get("blockedBy")
+    return "" if not by or by in _NOT_BY_HAND else f"({by}): {status.get('message', '')}"
+
+
 def history(obj: Json) -> list[str]:
     """The champions that can be gone back to, and what happened to a ModelDeployment, oldest first."""
     status = obj.get("status", {})
@@ -172,7 +186,9 @@ def _training(status: Json) -> list[str]:
         f"{run.get('result') or 'not known yet how it ended'}"
         for run in status.get("runs", [])
     ]
-    return _section("triggers", decisions) + _section("runs", runs)
+    planned: Json = status.get("followUp") or {}
+    follows = [f"{planned['at']}: follows the run {planned['of']}"] if planned else []
+    return _section("triggers", decisions) + _section("runs", runs) + _section("planned run", follows)
 
 
 def figures(trigger: Json) -> str:

@@ -33,7 +33,9 @@ combination may ask for the run, drift where its own action is Retrain.
 """
 
 FOLLOW_UP: Final = "FollowUp"
-"""Name and reason of the run that follows a loss of quality; no DNS label either."""
+"""Name and reason of the run that follows a loss of quality, and of the entry that tells what holds it; no
+DNS label either.
+"""
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ def kind_named(name: str, triggers: Iterable[Json]) -> str:
     """What kind of trigger has this name, as reasons are written: the field of its spec that says so;
     `removed` where the spec has none of that name any more.
     """
-    if name == MANUAL:
-        return MANUAL
+    if name in (MANUAL, FOLLOW_UP):
+        return name
     trigger = next((one for one in triggers if one["name"] == name), None)
     if trigger is None:
         return "removed"
@@ -139,8 +141,18 @@ def answered_by(trigger: TriggerSpec) -> Literal["Wanted", "Own"]:
 
 
 def manual(said: str, acknowledged: str | None, entry: Json | None) -> Request | None:
-    """A run that a person asked for, unless this very request was carried out already."""
+    """A run that a person asked for, unless this very request was carried out already; one that is held is
+    asked for as long as the annotation says so.
+    """
     if said in ("", acknowledged):
-        return Request(entry, MANUAL) if entry else None
+        return Request(_withdrawn(entry), MANUAL) if entry else None
     asked = (entry or {}) | {"name": MANUAL, "reason": "Asked"}
     return Request(asked, MANUAL, wanted=True, key=said, says="a person asked")
+
+
+def _withdrawn(entry: Json) -> Json:
+    """The entry once nobody asks."""
+    if entry.get("decision") != "Blocked":
+        return entry
+    text = "the request was taken back"
+    return {"name": MANUAL, "decision": "No", "reason": "Withdrawn", "message": text}

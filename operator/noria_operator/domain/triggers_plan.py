@@ -20,7 +20,7 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.training_plan import Notice
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import ALARMS, STANDS, Request
+from noria_operator.domain.triggers import ALARMS, FOLLOW_UP, STANDS, Request
 from noria_operator.domain.triggers_gap import in_turn
 from noria_operator.domain.triggers_hold import (
     Gate,
@@ -36,7 +36,14 @@ from noria_operator.domain.triggers_hold import (
     under_way,
 )
 from noria_operator.domain.triggers_runs import ended_early, pasts, settled, shortened
-from noria_operator.domain.triggers_start import intended, own, queued, started, training_job
+from noria_operator.domain.triggers_start import (
+    IN_THE_QUEUE,
+    intended,
+    own,
+    queued,
+    started,
+    training_job,
+)
 from noria_operator.domain.triggers_status import ready
 from noria_operator.domain.triggers_unanswered import to_give_back
 
@@ -44,6 +51,8 @@ Json = dict[str, Any]
 
 _ACTS: Final = frozenset({"Warn", "Block", "Observe"})
 """Actions of a trigger that start nothing; the decision that stands for each is called the same."""
+_ENTRIES: Final = 17
+"""As many as the API server takes: of all triggers that a spec may have, and of what people ask for."""
 _ASKS: Final = frozenset({"Fire", "Blocked"})
 """Decisions of a trigger that asks for a run."""
 _TOLD: Final = {
@@ -112,6 +121,10 @@ def decide(
     chosen = None if back else next((one for one in asking if gate.stop(one) is None), None)
     held = gate.overall()
     known = {one["name"]: one for one in before.get("triggers", [])}
+    requests = [_in_line(one, mine, gate) for one in requests]
+    if chosen is None and len(requests) < _ENTRIES:
+        follows = (one for one in mine if one.name == FOLLOW_UP and one.wanted and gate.stop(one))
+        requests = [*requests, *follows]
     holds = [gate.stop(one) or _passed_over(one, chosen) for one in requests]
     told = [_told(one, actions.get(one.name, ""), hold) for one, hold in zip(requests, holds, strict=True)]
     entries = _dated(told, requests, known, now)
@@ -199,10 +212,27 @@ def _told(request: Request, action: str, hold: Hold | None) -> Json:
     if action in _ACTS:
         return request.entry | {"decision": action, "message": message}
     if hold is not None:
-        held = clip(f"; held by {hold.block.value}: {hold.why}", MESSAGE_LIMIT // 2)
-        text = clip(message, MESSAGE_LIMIT - len(held)) + held
-        return request.entry | {"decision": "Blocked", "message": text}
+        return request.entry | {"decision": "Blocked", "message": _held(message, hold)}
     return request.entry | {"decision": "Fire", "message": message}
+
+
+def _held(message: str, hold: Hold) -> str:
+    held = clip(f"; held by {hold.block.value}: {hold.why}", MESSAGE_LIMIT // 2)
+    return clip(message, MESSAGE_LIMIT - len(held)) + held
+
+
+def _in_line(request: Request, mine: Sequence[Request], gate: Gate) -> Request:
+    """The request; one whose place in the queue is asked for says what holds that, but for a run under way,
+    which is what it waits for.
+    """
+    waits = next((one for one in mine if one.name == request.name and one.wanted), None)
+    if waits is None or request.wanted or not request.entry.get("message", "").startswith(IN_THE_QUEUE):
+        return request
+    hold = gate.stop(waits)
+    text = IN_THE_QUEUE
+    if hold is not None and hold.block is not Block.CONCURRENCY:
+        text = _held(text, hold)
+    return replace(request, entry=request.entry | {"message": text})
 
 
 def _passed_over(request: Request, chosen: Request | None) -> Hold | None:

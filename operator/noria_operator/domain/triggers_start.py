@@ -25,6 +25,8 @@ Json = dict[str, Any]
 
 ALARMS: Final = frozenset({"Performance", "EstimatedPerformance", "ConceptDrift", "Drift"})
 """Kinds of triggers after which the training window holds data from before the alarm."""
+IN_THE_QUEUE: Final = "waits in the queue"
+"""How the message of a trigger begins whose request does."""
 
 
 def training_name(name: str, uid: str, request: Request, at: datetime) -> str:
@@ -61,7 +63,7 @@ def started(
     if answers:
         run["answers"] = answers
     status: Json = {
-        "triggers": [answered(request, chosen) for request in requests],
+        "triggers": [_out_of_the_queue(answered(request, chosen), chosen) for request in requests],
         "runs": [*runs, run],
         "lastEvaluation": stamp(now),
         "blockedBy": Block.CONCURRENCY.value,
@@ -105,7 +107,7 @@ def queued(status: Json, first: Request, requests: Sequence[Request], now: datet
         "message": reason_of(first),
     }
     entries = [
-        answered(one, first) | ({"decision": "Wait", "message": "waits in the queue"} if one is first else {})
+        answered(one, first) | ({"decision": "Wait", "message": IN_THE_QUEUE} if one is first else {})
         for one in requests
     ]
     named: Json = {
@@ -126,9 +128,22 @@ def answered(request: Request, chosen: Request) -> Json:
     if request is chosen:
         return request.entry | {"decision": "Fire", "message": reason_of(request)} | request.answer
     if request.name in chosen.members or (request.answered_by == "Wanted" and request.wanted):
-        told = {"decision": "Wait", "message": f"answered by the run of {chosen.name}"}
+        told = {"decision": "Wait", "message": _answered_by(chosen)}
         return request.entry | told | request.answer
     return request.entry | (request.answer if request.answered_with(chosen) else {})
+
+
+def _out_of_the_queue(entry: Json, chosen: Request) -> Json:
+    """An entry that says that it waits in the queue, which any run that starts empties."""
+    if not entry.get("message", "").startswith(IN_THE_QUEUE):
+        return entry
+    if entry["name"] == chosen.name:
+        return entry | {"decision": "Fire", "message": reason_of(chosen)}
+    return entry | {"message": _answered_by(chosen)}
+
+
+def _answered_by(chosen: Request) -> str:
+    return f"answered by the run of {chosen.name}"
 
 
 def training_job(obj: Json, run: Json, entry: Json) -> Json:

@@ -117,9 +117,11 @@ def _number(value: Any) -> float | None:
 
 
 def _unanswered(entry: Json, deployment: Json | None) -> bool:
-    """Whether the version that is worse still serves; after a promotion the loop may not have looked yet."""
+    """Whether the version that is worse still serves: after a promotion the loop may not have looked yet, and
+    where nothing is served its trigger keeps what it knew.
+    """
     served = (((deployment or {}).get("status") or {}).get("stable") or {}).get("version")
-    return served in (None, entry.get("version"))
+    return served is not None and served == entry.get("version")
 
 
 def _budget(place: tuple[str, ...], budget: Json, pasts: Iterable[Past], now: datetime) -> Iterator[Sample]:

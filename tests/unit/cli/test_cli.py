@@ -395,6 +395,33 @@ def test_a_run_that_waits_for_another_says_what_for_and_not_that_the_operator_is
     assert str(refused.value).endswith(f"(Concurrency): {message}")
 
 
+@pytest.mark.parametrize("by", ["Cooldown", "CircuitOpen", "Trigger"])
+def test_what_holds_triggers_alone_is_not_said_to_hold_a_person(by: str) -> None:
+    cluster = Fake(deaf=True)
+    status = {**TRAINING["status"], "blockedBy": by, "message": "watching flight-delay"}
+    cluster.objects["ContinuousTraining", "nightly"] = {**TRAINING, "status": status}
+    with pytest.raises(CommandError, match="did not acknowledge"):
+        said("retrain", "nightly", "--wait", "0.2", cluster=cluster)
+
+
+def test_a_run_that_the_budget_holds_says_until_when_whatever_else_holds_those_of_triggers() -> None:
+    told = {"name": "Manual", "decision": "Blocked", "message": "a person asked; held by Budget: until t9"}
+    status = {**TRAINING["status"], "blockedBy": "Trigger", "triggers": [told]}
+    cluster = Fake(deaf=True)
+    cluster.objects["ContinuousTraining", "nightly"] = {**TRAINING, "status": status}
+    with pytest.raises(CommandError, match=r"retrain is asked for, and waits \(Budget\): until t9$"):
+        said("retrain", "nightly", "--wait", "0.2", cluster=cluster)
+
+
+def test_why_names_the_run_that_is_to_follow() -> None:
+    cluster = Fake()
+    planned = {"at": "t9", "of": "nightly-2"}
+    assert "planned run" not in said("why", "nightly", cluster=cluster)
+    status = {**TRAINING["status"], "followUp": planned}
+    cluster.objects["ContinuousTraining", "nightly"] = {**TRAINING, "status": status}
+    assert "planned run:\n  t9: follows the run nightly-2" in said("why", "nightly", cluster=cluster)
+
+
 class Restarting(Fake):
     """Answers no question number `silent`, counted from the command on."""
 

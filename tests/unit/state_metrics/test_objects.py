@@ -336,6 +336,21 @@ def test_a_loss_of_quality_lasts_from_when_it_was_seen_until_a_promotion_answers
     assert found == (at(since) if since else None)
 
 
+@pytest.mark.parametrize(
+    "serving", [[], [deployment(phase="Pending")]], ids=["no deployment", "its first version is on its way"]
+)
+def test_a_loss_of_what_nobody_serves_is_not_told(serving: list[Json]) -> None:
+    """The trigger keeps what it knew of the version, and says that nothing is served."""
+    entry = {
+        "name": "quality", "version": "flight-delay-1", "decision": "Wait", "reason": "NothingServed",
+        "since": "2026-03-05T00:00:00Z",
+    }  # fmt: skip
+    labels = {**LOOP, "trigger": "quality", "kind": "Performance"}
+    value = told(*serving, training(entry)).get_sample_value
+    assert value("noria_trigger_loss_timestamp_seconds", labels) is None
+    assert told(ROLLOUT, training(entry)).get_sample_value("noria_trigger_loss_timestamp_seconds", labels)
+
+
 def test_a_champion_that_no_loss_asked_for_fixes_none() -> None:
     made = version(1, "2026-03-02T20:00:00Z", trigger={"reason": "Schedule", "at": "2026-03-02T18:00:00Z"})
     labels = {**PLACE, "version": "flight-delay-1"}

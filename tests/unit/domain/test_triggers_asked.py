@@ -1,0 +1,173 @@
+"""What is told of a request that waits, until its run started, or nobody asks any more."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.domain.test_triggers_plan import Loop, entry, quality, weekly
+from tests.unit.domain.training_world import NOW
+
+from noria_operator.domain.notifications import occurrences
+from noria_operator.domain.training_times import stamp
+from noria_operator.domain.triggers import FOLLOW_UP, MANUAL, Request, manual
+
+Json = dict[str, Any]
+HOUR = timedelta(hours=1)
+
+
+def by_hand(loop: Loop, said: str) -> list[Request]:
+    """What the annotation asks for."""
+    known = next((one for one in loop.status.get("triggers", []) if one["name"] == MANUAL), None)
+    found = manual(said, loop.status.get("commands", {}).get("retrain"), known)
+    return [found] if found else []
+
+
+@pytest.mark.parametrize("said", ["", "now-1"], ids=["removed", "the one before again"])
+def test_a_request_that_is_held_and_taken_back_is_held_no_more(said: str) -> None:
+    held = {"name": MANUAL, "decision": "Blocked", "reason": "Asked", "message": "asked; held by Budget: now"}
+    found = manual(said, "now-1", held)
+    assert found is not None
+    assert (found.wanted, found.entry["decision"], found.entry["reason"]) == (False, "No", "Withdrawn")
+    assert "Budget" not in found.entry["message"]
+    done = held | {"decision": "Fire", "message": "a person asked"}
+    after = manual(said, "now-1", done)
+    assert after is not None
+    assert after.entry == done
+
+
+def test_a_request_that_was_taken_back_is_no_spent_budget_after_later_runs() -> None:
+    loop = Loop(cooldown="0s", budget={"maxRuns": 1, "per": "24h"})
+    loop.settle(weekly())
+    loop.finish()
+    loop.now += HOUR
+    loop.step(*by_hand(loop, "ada"))
+    assert "held by Budget" in entry(loop.status, MANUAL)["message"]
+    assert {one.type for one in occurrences(loop.obj, NOW)} == {"retraining.blocked"}
+    loop.step(*by_hand(loop, ""))
+    loop.now += 48 * HOUR
+    later = loop.now
+    loop.step(*by_hand(loop, ""), weekly("2026-03-09T02:00:00Z"))
+    loop.step(*by_hand(loop, ""))
+    loop.finish()
+    loop.step(*by_hand(loop, ""))
+    assert (entry(loop.status, MANUAL)["decision"], loop.status["blockedBy"]) == ("No", "Budget")
+    assert [one.type for one in occurrences(loop.obj, later - HOUR)] == ["retraining.started"]
+
+
+def test_what_waited_in_the_queue_says_that_its_run_started() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Queue")
+    loop.settle(weekly())
+    loop.step(*by_hand(loop, "bob"))
+    said = entry(loop.status, MANUAL)
+    assert (said["decision"], said["message"]) == ("Wait", "waits in the queue")
+    loop.finish("Succeeded")
+    loop.now += HOUR
+    for _ in range(3):
+        loop.step(*by_hand(loop, "bob"))
+    assert (len(loop.jobs), "queued" in loop.status) == (2, False)
+    said = entry(loop.status, MANUAL)
+    assert (said["decision"], said["message"]) == ("Fire", "a person asked")
+
+
+def test_what_waited_in_the_queue_says_whose_run_answered_it() -> None:
+    loop = Loop(cooldown="6h", concurrencyPolicy="Queue")
+    loop.settle(weekly())
+    loop.now += 6 * HOUR
+    loop.step(quality())
+    loop.finish("Failed")  # so that the cooldown is twelve hours, which hold no person
+    for _ in range(3):
+        loop.step(*by_hand(loop, "eve"), Request(entry(loop.status, "quality"), "Performance"))
+    assert loop.status["lastTrigger"]["name"] == MANUAL
+    assert "queued" not in loop.status
+    said = entry(loop.status, "quality")
+    assert (said["decision"], said["message"]) == ("Wait", "answered by the run of Manual")
+
+
+def test_a_window_that_was_judged_since_stays_what_its_trigger_says() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Queue")
+    loop.settle(weekly())
+    loop.step(quality())
+    loop.finish("Succeeded")
+    well = entry(loop.status, "quality") | {"decision": "No", "message": "well again"}
+    loop.settle(Request(well, "Performance"))
+    assert loop.status["lastTrigger"]["name"] == "quality"
+    assert entry(loop.status, "quality")["message"] == "well again"
+
+
+def test_a_run_that_is_to_follow_says_on_an_entry_of_its_own_what_holds_it_once_it_is_due() -> None:
+    loop = Loop(cooldown="0s", followUp="6h", budget={"maxRuns": 1, "per": "168h"})
+    loop.settle(quality())
+    loop.finish("Succeeded")
+    (run,) = loop.jobs
+    until = loop.now + 168 * HOUR
+    watched = quality(wanted=False)
+    loop.step(watched)
+    assert MANUAL not in [one["name"] for one in loop.status["triggers"]]
+    assert FOLLOW_UP not in [one["name"] for one in loop.status["triggers"]], "it is not due"
+    loop.now += 6 * HOUR
+    plan = loop.step(watched)
+    said = entry(loop.status, FOLLOW_UP)
+    assert said["decision"] == "Blocked"
+    assert said["message"].startswith(f"follows the run {run}")
+    assert said["message"].endswith(f"held by Budget: until {stamp(until)}")
+    assert [one.reason for one in plan.notices] == ["RunHeld"]
+    assert "retraining.blocked" in {one.type for one in occurrences(loop.obj, NOW)}
+    before = loop.status
+    assert not loop.step(watched).notices
+    assert loop.status == before, "nothing new is written"
+    loop.now = until
+    loop.settle(watched)
+    assert (len(loop.jobs), loop.status["lastTrigger"]["name"]) == (2, FOLLOW_UP)
+    assert FOLLOW_UP not in [one["name"] for one in loop.status["triggers"]]
+
+
+@pytest.mark.parametrize("policy", ["Forbid", "Queue", "Replace"])
+def test_a_run_that_is_to_follow_waits_for_one_that_is_under_way(policy: str) -> None:
+    loop = Loop(cooldown="0s", followUp="6h", concurrencyPolicy=policy, suspend=True)
+    loop.obj["status"] = {"followUp": {"at": stamp(loop.now), "of": "old"}}
+    loop.others = ["somebody-elses"]
+    loop.step(quality(wanted=False))
+    assert "held by Suspended" in entry(loop.status, FOLLOW_UP)["message"]
+    loop.obj["spec"]["suspend"] = False
+    loop.step(quality(wanted=False))
+    assert "held by Concurrency" in entry(loop.status, FOLLOW_UP)["message"]
+    loop.others = []
+    loop.settle(quality(wanted=False))
+    assert loop.status["lastTrigger"]["name"] == FOLLOW_UP
+
+
+def test_no_entry_is_added_beyond_what_the_api_server_takes() -> None:
+    """Sixteen triggers, and what a person asked for."""
+    names = [f"t{number}" for number in range(16)]
+    loop = Loop(
+        triggers=[{"name": name, "schedule": "0 2 * * 1"} for name in names], followUp="6h", suspend=True
+    )
+    loop.obj["status"] = {"followUp": {"at": stamp(loop.now), "of": "old"}}
+    loop.step(*by_hand(loop, "ada"), *(Request({"name": name}, "Schedule") for name in names))
+    assert [one["name"] for one in loop.status["triggers"]] == [MANUAL, *names]
+
+
+def test_what_waits_in_the_queue_says_what_holds_it_once_no_run_is_under_way() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Queue", budget={"maxRuns": 1, "per": "168h"})
+    loop.settle(weekly())
+    until = loop.now + 168 * HOUR
+    loop.obj["spec"]["budget"]["maxRuns"] = 2
+    loop.step(weekly("2026-03-09T02:00:00Z"))
+    loop.obj["spec"]["budget"]["maxRuns"] = 1
+
+    def watched() -> Request:
+        return Request(entry(loop.status, "weekly"), "Schedule")
+
+    loop.step(watched())
+    assert entry(loop.status, "weekly")["message"] == "waits in the queue"
+    loop.finish("Succeeded")
+    loop.step(watched())
+    said = entry(loop.status, "weekly")
+    assert said["decision"] == "Wait"
+    assert said["message"] == f"waits in the queue; held by Budget: until {stamp(until)}"
+    loop.now = until
+    for _ in range(3):
+        loop.step(watched())
+    assert (len(loop.jobs), entry(loop.status, "weekly")["decision"]) == (2, "Fire")
