@@ -156,12 +156,19 @@ def track(scene: Scene, state: State) -> Outcome | None:
         return None
     spent = ran(step, scene.now)
     moved = replace(step, since=scene.now, spent=spent, mode=mode, stalled=False)
-    begins = mode is Mode.RUNNING and not spent and current(scene.policy, step).gate
     analysis = state.analysis
-    if begins and analysis is not None:
+    if mode is Mode.RUNNING and not spent and analysis is not None and _asks_anew(scene.policy, state, step):
         asked_anew = anew(scene.policy.queries, analysis.queries, scene.now)
         analysis = replace(analysis, queries=asked_anew)
     return replace(state, step=moved, analysis=analysis), None
+
+
+def _asks_anew(policy: Policy, state: State, step: Step) -> bool:
+    """Whether a step that runs from now on begins queries anew: one with `analysis`, of a ramp at its
+    beginning and at its weight. What was answered while it climbs counts.
+    """
+    one = current(policy, step)
+    return one.gate and (step.ramped is None or state.reach.weight >= (one.weight or 0))
 
 
 def advance(scene: Scene, state: State) -> Outcome | None:

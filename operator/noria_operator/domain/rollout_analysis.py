@@ -22,6 +22,7 @@ from noria_operator.domain.measures import added, doubted, judge, measured, of_r
 from noria_operator.domain.rollout_observed import Observed, Seen
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import State
+from noria_operator.domain.rollout_steps import filling
 from noria_operator.domain.stretches import learnt, shares, turned
 from noria_operator.domain.verdict import SUSPECT_AT, Counts, Evidence, Judgement, Window, step
 from noria_operator.domain.windows import Marks, lately, mark, merge, since
@@ -31,7 +32,7 @@ from noria_operator.domain.windows import Marks, lately, mark, merge, since
 class Reading:
     """What the routers say at this moment: requests and errors of the open window, requests and refusals,
     answers and slow answers; `judgement` is None while there is nothing to judge, `division` how traffic is
-    divided, of arms alone.
+    divided, of arms alone; `step` is the one that the window's requests count for, if any.
     """
 
     observed: Observed
@@ -40,6 +41,7 @@ class Reading:
     slow: Window = field(default_factory=Window)
     judgement: Judgement | None = None
     division: str = ""
+    step: int | None = None
 
 
 def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Reading:
@@ -65,7 +67,7 @@ def read(policy: Policy, state: State, observed: Observed, now: datetime) -> Rea
         unanswered=_unanswered(state, observed) if untimed(policy, state, now) else 0,
     )
     division = divisions.named(state) if policy.compares and state.reach.any else ""
-    return Reading(observed, window, refused, slow, judgement, division)
+    return Reading(observed, window, refused, slow, judgement, division, filling(policy, state))
 
 
 def untimed(policy: Policy, state: State, now: datetime) -> bool:
@@ -141,7 +143,7 @@ def _weighed(policy: Policy, before: State, after: State, reading: Reading, now:
     opened = analysis.window_from
     if moved or (opened is not None and now >= opened + policy.interval):
         analysis = _close(policy, _sorted(analysis, reading), after, reading, now)
-        after = _count(policy, before, after, reading.window.challenger.requests)
+        after = _count(policy, after, reading)
     elif opened is None and reading.window.requests:
         analysis = replace(analysis, window_from=now)
     began = before.analysis.since if before.analysis else None
@@ -253,13 +255,12 @@ def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, n
     )
 
 
-def _count(policy: Policy, before: State, after: State, requests: int) -> State:
+def _count(policy: Policy, after: State, reading: Reading) -> State:
     """What was asked in the closed window belongs to the step in which it was; to an arm all of its."""
-    if before.step is None or after.step is None:
+    if after.step is None or not (policy.compares or reading.step == after.step.index):
         return after
-    if before.step.index != after.step.index and not policy.compares:
-        return after
-    return replace(after, step=replace(after.step, requests=after.step.requests + requests))
+    requests = after.step.requests + reading.window.challenger.requests
+    return replace(after, step=replace(after.step, requests=requests))
 
 
 def _baseline(policy: Policy, analysis: Analysis, after: State, reading: Reading, *, moved: bool) -> Analysis:

@@ -16,6 +16,7 @@ from noria_operator.domain.rollout_scene import apart, begun, named, returns
 from noria_operator.domain.rollout_state import Mode, Revision, State, Step
 from noria_operator.domain.rollout_steps import asked, asleep, at_endless_pause, current, pods, waits_for_spec
 from noria_operator.domain.rollout_target import Target
+from noria_operator.domain.rollout_traffic import demand_now
 from noria_operator.domain.rollout_words import Phase
 from noria_operator.domain.training_times import stamp
 
@@ -140,7 +141,7 @@ def _of_champion(policy: Policy, state: State, stable: Revision, observed: Obser
         return f"{name}: waiting until every ready router has its weights in force"
     missing = _of_missing(policy, stable, state, observed)
     if target.revision is not None and returns(state, target.revision):
-        return "; ".join(filter(None, (missing, _of_return(policy, observed, target.revision))))
+        return "; ".join(filter(None, (missing, _of_return(policy, state, observed, target.revision))))
     if target.rejected:
         missing = f"{missing or f'{name} serves'}; {_of_rejection(state, target)}"
     if missing:
@@ -171,11 +172,15 @@ def _of_room(name: str, others: str) -> str:
     return f"{name} starts when {gone}, since one copy fits; nothing answers until it is ready"
 
 
-def _of_return(policy: Policy, observed: Observed, warm: Revision) -> str:
-    text = f"{warm.version} is still warm and takes all traffic once all its pods are ready"
+def _of_return(policy: Policy, state: State, observed: Observed, warm: Revision) -> str:
+    """How many pods a warm version still lacks for what the champion's ready ones carry."""
+    demand, ready = demand_now(policy, state, observed), observed.ready.get(warm.name, 0)
+    enough = "all its pods are ready"
+    if demand < policy.replicas:
+        enough = f"its pods carry what those of {named(state.stable)} do"
     cause = observed.problems.get(warm.name)
-    ready = observed.ready.get(warm.name, 0)
-    return f"{text}: {ready} of {policy.replicas} ready" + (f"; {cause}" if cause else "")
+    text = f"{warm.version} is still warm and takes all traffic once {enough}: {ready} of {demand} ready"
+    return text + (f"; {cause}" if cause else "")
 
 
 def _of_rejection(state: State, target: Target) -> str:

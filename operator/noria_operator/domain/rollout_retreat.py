@@ -27,7 +27,7 @@ from noria_operator.domain.rollout_scene import (
     spelled,
 )
 from noria_operator.domain.rollout_state import REMEMBERED, Rejected, Revision, State
-from noria_operator.domain.rollout_traffic import shift
+from noria_operator.domain.rollout_traffic import demand_now, shift
 from noria_operator.domain.rollout_words import Cause, Happened
 from noria_operator.domain.verdict import Verdict
 
@@ -164,11 +164,13 @@ def retarget(scene: Scene, state: State) -> Outcome | None:
 
 
 def revert(scene: Scene, state: State) -> Outcome | None:
-    """Going back to the warm previous version is one write: it still has its full capacity."""
+    """Going back to the warm previous version is one write, once it carries what the champion does: pods that
+    are wanted since, because `replicas` grew, neither of them may have.
+    """
     wanted = scene.target.revision
     if wanted is None or state.candidate is not None or state.stable is None or not returns(state, wanted):
         return None
-    if scene.observed.ready.get(wanted.name, 0) < scene.policy.replicas:
+    if scene.observed.ready.get(wanted.name, 0) < demand_now(scene.policy, state, scene.observed):
         return None
     left = state.stable
     kept = kept_warm(scene, state, left)

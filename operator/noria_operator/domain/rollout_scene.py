@@ -141,7 +141,8 @@ def has_its_pods(scene: Scene, state: State) -> bool:
 
 def received(scene: Scene, step: Step) -> int:
     """Requests that reached the first challenger in the step, those of the open window included."""
-    return step.requests + scene.reading.window.challenger.requests
+    belongs = scene.policy.compares or scene.reading.step == step.index
+    return step.requests + (scene.reading.window.challenger.requests if belongs else 0)
 
 
 def too_few(scene: Scene, state: State) -> str:

@@ -131,6 +131,17 @@ def current(policy: Policy, step: Step) -> PolicyStep:
     return policy.steps[step.index] if step.index < len(policy.steps) else PolicyStep()
 
 
+def filling(policy: Policy, state: State) -> int | None:
+    """The step that requests of this moment count for: the present one while what it sets is in force, of a
+    ramp its whole weight, and whatever weight a pause keeps; None where that is not.
+    """
+    step = state.step
+    if step is None or step.mode is not Mode.RUNNING:
+        return None
+    least = max(goal(policy, replace(step, kept_weight=None)), current(policy, step).weight or 0)
+    return step.index if state.reach.weight >= least else None
+
+
 def at_endless_pause(policy: Policy, step: Step) -> bool:
     """Whether the step waits for a person."""
     return not (step.released or step.resumed) and current(policy, step).endless

@@ -25,6 +25,7 @@ from noria_operator.domain.rollout_scene import (
 )
 from noria_operator.domain.rollout_state import Mode, State, Step
 from noria_operator.domain.rollout_steps import (
+    asked,
     at_endless_pause,
     goal,
     plan_of,
@@ -126,8 +127,9 @@ def tell(scene: Scene, state: State) -> Outcome | None:
 
 
 def remap(scene: Scene, state: State) -> Outcome | None:
-    """Steps edited under a rollout: the weight stays, the step is the nearest one that asks for no more. A
-    pause goes on, with the weight of its beginning; steps that are gone may be back when it ends.
+    """Steps edited under a rollout: the weight stays, the step is the nearest one that asks for no more;
+    where none does, it is the first one, with what that asks for. A pause goes on, with the weight of its
+    beginning; steps that are gone may be back when it ends.
     """
     step, candidate, steps = state.step, state.candidate, scene.policy.steps
     if step is None or candidate is None:
@@ -153,8 +155,10 @@ def remap(scene: Scene, state: State) -> Outcome | None:
     weight = state.weight(candidate.target.name) if held_at is None else held_at
     if fresh.index >= len(steps) or goal(scene.policy, fresh) != weight:
         fresh = replace(standing(steps, fresh, weight), requests=0)
-    message = f"steps changed; going on at step {fresh.index + 1} of {len(steps)} with weight {weight}"
     fresh = fresh if held_at is None else replace(fresh, kept_weight=held_at)
+    reach = asked(scene.policy, fresh)
+    message = f"steps changed; going on at step {fresh.index + 1} of {len(steps)} with {reach}"
+    message += f", after weight {weight}" if reach.weight != weight else ""
     return happened(scene, replace(state, step=fresh), Happened.EDITED, version, message)
 
 

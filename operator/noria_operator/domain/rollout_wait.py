@@ -33,9 +33,14 @@ class Wait:
         return self.before + (now - self.since if self.since else timedelta())
 
     def going(self, now: datetime, limit: timedelta, *, missing: bool, paused: bool) -> Wait:
-        """The wait that begins or ends now, or goes on as it is; a pause is no wait."""
+        """The wait that begins or ends now, or goes on as it is; a pause is no wait.
+
+        One that was as long as the limit ends a rollout where somebody looks; of pods that came meanwhile
+        nobody knows when.
+        """
         waited = self.until(now)
         if not missing:
+            waited = timedelta() if waited >= limit else waited
             return replace(self, before=waited, since=None, back=self.back or (now if waited else None))
         if self.back is not None and now - self.back >= limit:
             waited = timedelta()

@@ -374,8 +374,11 @@ class World:
                 self._check_drained(share, after)
         if after.stable != before.stable and before.stable is not None and after.stable is not None:
             least, name = self.policy.replicas, after.stable.name
+            # The old one carried all traffic, or none of it, with what it had ready.
+            carried = max(1, self.ready.get(before.stable.name, 0))
             if after.stable in [one.target for one in before.challengers]:
-                least = min(least, max(self.enough.get(name, least), self.ready.get(before.stable.name, 0)))
+                carried = max(self.enough.get(name, least), carried)
+            least = min(least, carried)
             assert self.ready.get(name, 0) >= least, "a champion without pods"
 
     def _check_drained(self, share: Share, after: State) -> None:

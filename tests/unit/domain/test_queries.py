@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import inf, nan
 
 import pytest
@@ -371,6 +371,42 @@ def test_a_break_of_a_step_with_analysis_begins_no_query_anew() -> None:
         answered(world, 0.0)
         world.settle()
     assert gate(world) == (2, 50)
+
+
+def climbing(answer: float) -> tuple[World, list[datetime]]:
+    """A ramp with analysis, up to its weight or the end, and when its query was asked."""
+    query = QueryPolicy("q", "t", success=BELOW, interval=seconds(60), count=5, failure_limit=1)
+    ramp = PolicyStep(80, ramp_from=5, gate=True)
+    world = canary(Policy(replicas=10, steps=(ramp, PolicyStep(90, timedelta(hours=1))), queries=(query,)))
+    times: list[datetime] = []
+    for _ in range(40):
+        analysis = world.state.analysis
+        if world.state.candidate is None or world.state.weight(NEW) == 80:
+            break
+        assert analysis is not None
+        assert analysis.since is not None
+        asked = due(query, analysis.queries.get("q", Measured()), analysis.since)
+        world.send(100)
+        world.pass_time(seconds(10))
+        if asked is not None and asked <= world.now:
+            times += [world.now]
+            answered(world, answer)
+        world.settle()
+    return world, times
+
+
+def test_a_ramp_with_analysis_forgets_no_answer_as_it_climbs() -> None:
+    world, times = climbing(0.3)
+    assert world.state.is_rejected(revision(2))
+    assert [one - times[0] for one in times] == [timedelta(), seconds(60)]
+
+
+def test_a_query_of_a_ramp_with_analysis_is_measured_anew_at_its_weight() -> None:
+    world, times = climbing(0.0)
+    assert gate(world) == (0, 80)
+    assert 1 < len(times) < 5
+    assert world.state.analysis is not None
+    assert world.state.analysis.queries["q"] == Measured(since=world.now)
 
 
 def test_a_query_without_an_end_goes_on_from_step_to_step() -> None:

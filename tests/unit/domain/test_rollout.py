@@ -1246,6 +1246,28 @@ def test_a_new_server_configuration_is_rolled_out_like_a_new_version() -> None:
     assert world.pods == {V1.name: 4, other.name: 1}
 
 
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ((PolicyStep(5), PolicyStep(9, timedelta(hours=1))), "step 2 of 2 with weight 10"),
+        ((PolicyStep(10, timedelta(hours=1)), PolicyStep(30)), "step 1 of 2 with weight 10"),
+        ((PolicyStep(20, timedelta(hours=1)),), "step 1 of 1 with weight 20, after weight 10"),
+        (
+            (PolicyStep(mirror=100, duration=timedelta(hours=1)), PolicyStep(50)),
+            "step 1 of 2 with weight 0 and copies of 100 % of requests, after weight 10",
+        ),
+        ((PolicyStep(replicas="100%", pause=True),), "step 1 of 1 with weight 0, after weight 10"),
+    ],
+)
+def test_what_is_told_of_edited_steps_is_what_they_lead_to(steps: tuple[PolicyStep, ...], told: str) -> None:
+    world = canary(Policy(replicas=4, steps=(PolicyStep(10, timedelta(hours=1)), PolicyStep(50))))
+    world.edit(steps=steps)
+    world.settle()
+    (edited,) = [one for one in world.state.history if one.event == Happened.EDITED]
+    assert edited.message == f"steps changed; going on at {told}"
+    assert f"with {world.state.reach}" in edited.message
+
+
 def test_edited_steps_keep_the_weight_and_go_on_at_the_nearest_lower_step() -> None:
     """Case 35."""
     world = canary()

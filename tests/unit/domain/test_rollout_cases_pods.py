@@ -54,6 +54,38 @@ def test_case_01_a_rollback_waits_for_all_pods_of_its_target_not_for_one(command
     assert world.state.weight(OLD) == 100
 
 
+@pytest.mark.parametrize("command", [True, False], ids=["undo", "pin"])
+def test_case_01_a_rollback_waits_for_no_more_pods_than_the_champion_has_ready(command: bool) -> None:
+    """`replicas` grew and the cluster has no room: what neither of them has is a wish."""
+    world = turned(Policy(replicas=8, keep_previous=timedelta(hours=1)))
+    world.edit(replicas=10)
+    world.lose_pods(OLD, 7)
+    if command:
+        world.commands["undo"] = "1"
+    else:
+        world.edit(pinned="m-1")
+    made = world.reconcile()
+    assert (world.state.stable, world.state.weight(OLD)) == (V2, 0)
+    waits = "m-1 is still warm and takes all traffic once its pods carry what those of m-2 do: 7 of 8 ready"
+    assert made.message.endswith(waits)
+    world.ready[OLD] = 8
+    world.reconcile()
+    assert (world.state.stable, world.state.weight(OLD)) == (V1, 100)
+
+
+def test_case_01_a_rollback_from_a_champion_that_is_down_takes_the_pods_that_are_there() -> None:
+    world = turned(Policy(replicas=4, keep_previous=timedelta(hours=1)))
+    world.lose_pods(OLD)
+    world.lose_pods(NEW)
+    world.commands["undo"] = "1"
+    made = world.reconcile()
+    assert (world.state.stable, made.message.endswith(": 0 of 1 ready")) == (V2, True)
+    world.ready[OLD] = 3
+    world.reconcile()
+    assert (world.state.stable, world.state.weight(OLD), world.state.weight(NEW)) == (V1, 100, 0)
+    assert world.settle().phase is Phase.ROLLED_BACK
+
+
 def test_case_02_a_superseded_challenger_keeps_its_pods_while_any_router_sends_there() -> None:
     """argo-rollouts#4390: 503 from a set that was being scaled down."""
     world = at_half()
@@ -167,9 +199,12 @@ def test_case_06_weight_follows_the_champions_ready_pods_when_its_challenger_is_
 
 
 def test_case_06_weight_follows_ready_pods_when_replicas_grow_before_a_rollback() -> None:
-    """argo-rollouts#3020: a small old version was given all traffic at once."""
+    """argo-rollouts#3020: a small old version was given all traffic of a larger one at once."""
     world = turned(Policy(replicas=2))
-    world.edit(replicas=6, pinned="m-1")
+    world.edit(replicas=6)
+    world.reconcile()
+    world.become_ready(NEW)
+    world.edit(pinned="m-1")
     world.reconcile()
     assert (world.pods[OLD], world.ready[OLD], world.state.weight(OLD)) == (6, 2, 0)
     world.become_ready(OLD)

@@ -312,6 +312,7 @@ class Arms(Rollouts):
     def experiment_is_under_way(self) -> None:
         """All arms that are left have exactly what the spec asks for."""
         world = self.world
+        world.settle(40)  # a hold that is over pauses it here at the latest
         world.commands["resume"] = "experiment"
         world.settle(40)
         state, target = world.state, choose(world.policy, world.state, tuple(world.versions.values()))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from tests.unit.domain.rollout_world import World, canary, revision, seconds
+from tests.unit.domain.rollout_world import World, canary, revision, seconds, serving
 
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_words import Happened, Phase
@@ -44,6 +44,25 @@ def restart_router(world: World) -> None:
     world.reconcile()
     world.pass_time(seconds(5))
     world.settle()
+
+
+def test_a_wait_that_nobody_watched_to_its_end_is_not_held_against_pods_that_came() -> None:
+    """Case 40: the operator was away for longer than the deadline."""
+    world = serving(1, LONG)
+    world.approve(2)
+    world.reconcile()
+    world.pass_time(LONG.progress_deadline + MINUTE)
+    world.become_ready()
+    world.settle()
+    assert world.state.weight(NEW) == 50
+    world.lose_pods(NEW, 1)
+    world.reconcile()
+    world.pass_time(LONG.progress_deadline - seconds(1))
+    world.reconcile()
+    assert world.state.candidate is not None
+    world.pass_time(seconds(1))
+    world.reconcile()
+    assert world.state.history[-1].event == Happened.ROLLED_BACK
 
 
 @pytest.mark.parametrize("disturb", [grow, blink, restart_router])

@@ -287,6 +287,80 @@ def test_what_max_hold_paused_needs_no_second_duration_but_what_it_waited_for() 
     assert index(world) == 1
 
 
+def requests(world: World) -> tuple[int | None, int, int | None]:
+    """The step, the weight in it, and the requests that count for it."""
+    return index(world), world.state.weight(NEW), world.state.step.requests if world.state.step else None
+
+
+def test_requests_before_a_step_has_its_weight_in_force_do_not_fill_it() -> None:
+    steps = (PolicyStep(10, min_requests=100), PolicyStep(50, min_requests=500), PolicyStep(90, HOURS))
+    world = at(*steps, replicas=10)
+    for _ in range(8):
+        world.send(500)
+        world.pass_time(seconds(10))
+        world.reconcile()
+    assert requests(world) == (1, 10, 0)
+    world.become_ready()
+    world.reconcile()
+    world.send(5000)
+    world.pass_time(seconds(10))
+    shifts = "m-2: waiting until every ready router has weight 50 in force"
+    assert world.reconcile().message == shifts
+    world.pass_time(seconds(10))
+    world.reconcile()
+    assert requests(world) == (1, 50, 0)
+    world.settle()
+    assert index(world) == 1
+    for _ in range(5):
+        assert index(world) == 1
+        world.send(100)
+        world.pass_time(seconds(10))
+        world.settle()
+    assert index(world) == 2
+
+
+def test_requests_of_a_pause_before_a_step_has_its_weight_do_not_fill_it() -> None:
+    world = at(PolicyStep(10, min_requests=100), PolicyStep(50, min_requests=500), replicas=10)
+    world.send(500)
+    world.pass_time(seconds(10))
+    world.reconcile()
+    world.commands["pause"] = "1"
+    for _ in range(8):
+        world.reconcile()
+        world.routers_follow()
+        world.send(500)
+        world.pass_time(seconds(10))
+    world.commands["resume"] = "1"
+    world.settle()
+    assert requests(world) == (1, 50, 0)
+
+
+def test_requests_that_filled_a_step_do_not_fill_the_next_one_of_the_same_weight() -> None:
+    world = at(PolicyStep(10, min_requests=500), PolicyStep(min_requests=500), PolicyStep(50, HOURS))
+    for sent in (200, 400, 600, 800):
+        world.send(1000)
+        world.pass_time(seconds(1))
+        world.settle()
+        assert index(world) == (0 if sent < 500 else 1)
+    for _ in range(2):
+        world.send(1000)
+        world.pass_time(seconds(10))
+        world.settle()
+    assert index(world) == 2
+
+
+def test_what_a_ramp_waits_for_begins_when_its_weight_is_reached() -> None:
+    world = at(PolicyStep(60, ramp_from=5, min_requests=500), PolicyStep(90, HOURS), replicas=10)
+    while world.state.weight(NEW) < 60:
+        assert requests(world)[2] == 0
+        ramps(world, 0.2, 100)
+    assert requests(world) == (0, 60, 0)
+    ramps(world, 0.7, 100)
+    assert requests(world) == (0, 60, 480)
+    ramps(world, 0.2, 100)
+    assert index(world) == 1
+
+
 def test_status_says_which_step_it_is_and_what_that_waits_for() -> None:
     world = at(PolicyStep(10, timedelta(hours=1), min_requests=600), PolicyStep(50))
     told = "m-2 has weight 10 in step 1 of 2"
