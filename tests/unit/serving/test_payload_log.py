@@ -267,6 +267,16 @@ def test_texts_count_with_their_length_and_so_does_what_clients_call_their_reque
     assert (here.written, here.dropped["full"]) == (9, 11)
 
 
+def test_labels_count_with_their_length(loaded_frame: Loaded) -> None:
+    """Of several classes they may be of any that is not known."""
+    here = log(loaded_frame, Store(), memory_bytes=1_000_000)
+    for number in range(20):
+        here.labels(Token("late-3", int(NOW * 1000), nonce(number), batch=1), [f"{number:<100000}"], NOW)
+    assert not here.fits(["x" * 100_000])
+    finished(here)
+    assert (here.written, here.dropped["full"]) == (9, 11)
+
+
 COUNT = 200
 TABLE = Signature(
     tuple(Tensor(f"c{n}", "FP32" if n % 4 else "BYTES", (-1, 1)) for n in range(40)),
