@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from noria_serving import bundle, contract, data, evaluate, job, quality, result
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.signature import Signature, Tensor
+from noria_serving.slices import Slicing
 
 
 @pytest.fixture
@@ -153,6 +155,31 @@ def test_slices_of_the_same_rows_are_compared(lake: Path, frame_bundle: Bundle) 
     alone = evaluate.evaluate(environment(lake, frame_bundle, **more))["slices"]
     assert [one[:5] for one in alone] == [one[:5] for one in document["slices"]]
     assert all(one[5:] == [None, None] for one in alone)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [{"feature": "rate"}, {"feature": "rate", "values": [0.1, 0.2]}, {"feature": "rate", "bounds": [0.1]}],
+)
+@pytest.mark.parametrize("earlier", [False, True])
+def test_numbers_of_a_file_are_in_the_slices_of_what_the_model_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: dict[str, Any], earlier: bool
+) -> None:
+    """In single precision, also where a bundle of an earlier release does not say so."""
+    table, late = pd.DataFrame({"rate": [0.1, 0.2] * 40, "hour": range(80)}), [0, 1, 1, 0] * 20
+    model = LogisticRegression().fit(table, late)
+    if earlier:
+        document = Slicing.document
+        unsaid = lambda self: {key: one for key, one in document(self).items() if key != "datatype"}  # noqa: E731
+        monkeypatch.setattr(Slicing, "document", unsaid)
+    saved = bundle.save(model, table, late, tmp_path / "b", name="m", slices=[wish])
+    assert json.loads((saved.path / "signature.json").read_text())["inputs"][0]["datatype"] == "FP32"
+    place = tmp_path / "rows"
+    place.mkdir()
+    table.assign(late=late).to_parquet(place / "rows.parquet")
+    found = evaluate.evaluate(environment(place, saved, NORIA_SLICES=json.dumps([wish])))["slices"]
+    names = ("..0.1", "0.1..") if "bounds" in wish else ("0.1", "0.2")
+    assert {tuple(one[1:3]) for one in found} == {(name, 40) for name in names}
 
 
 @pytest.mark.parametrize(
