@@ -11,8 +11,8 @@ import argparse
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ INPUT: Final = "input."
 OUTPUT: Final = "output."
 HALF: Final = 0.5
 TWO: Final = 2
+NUMBERED: Final[Mapping[str | float, int]] = {"0": 0, "1": 1}
+"""Labels of two classes that are called otherwise."""
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,7 +53,7 @@ def history(place: str) -> Iterator[Sequence[str]]:
     root = place.rstrip("/")
     logged = rows.read(f"{root}/predictions").columns
     labels = _labels(root)
-    told = _Told.of(logged, numeric=any(isinstance(one, float) for _, one in labels.values()))
+    told = _Told.of(logged, {label for _, label in labels.values()})
     features = [name for name in logged if name.startswith(INPUT)]
     yield [
         "time",
@@ -90,11 +92,11 @@ class _Told:
     number: Any = None
     scores: Sequence[Any] = ()
     called: Any = None
-    negative: str = "0"
-    """What labels call the first of two classes."""
+    places: Mapping[str | float, int] = field(default_factory=dict)
+    """Which of two classes labels are of."""
 
     @classmethod
-    def of(cls, logged: Mapping[str, Any], *, numeric: bool) -> _Told:
+    def of(cls, logged: Mapping[str, Any], labels: Set[str | float]) -> _Told:
         """By its outputs: one with several columns has the scores of classes. A single number is that of a
         regression where labels are numbers, else the score of the second of two classes.
         """
@@ -105,14 +107,18 @@ class _Told:
             raise NoriaError(Reason.DATA_INVALID, "no output says which of the classes was predicted")
         if scores:
             found = [logged[name] for name in scores]
-            return cls(scores=found, called=single[0] if single else None, negative=_negative(found, single))
+            places = _places(labels, found[1], single) if len(found) == TWO else {}
+            return cls(scores=found, called=single[0] if single else None, places=places)
+        numeric = any(isinstance(one, float) for one in labels)
         kinds = "fi" if numeric else "f"  # a whole number may be a label alone, which is no score
         if len(single) != 1 or single[0].dtype.kind not in kinds:
             what = ", ".join(names) or "nothing"
             raise NoriaError(
                 Reason.DATA_INVALID, f"there is no score and no number among the outputs: {what}"
             )
-        return cls(number=single[0]) if numeric else cls(scores=[1 - single[0], single[0]])
+        if numeric:
+            return cls(number=single[0])
+        return cls(scores=[1 - single[0], single[0]], places=_places(labels, single[0], ()))
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -133,18 +139,42 @@ class _Told:
         """A label as a history has it: 0 or 1 of two classes; empty: none came."""
         if given is None or self.number is not None or len(self.scores) > TWO:
             return "" if given is None else str(given)
-        return str(int(given != self.negative))
+        return str(self.places[given])
 
 
-def _negative(scores: Sequence[Any], single: Sequence[Any]) -> str:
-    """What the first of two classes is called: as rows that score less are; where one class alone was
-    predicted, as the model calls rows of which it is likelier.
+def _places(labels: Set[str | float], scores: Any, single: Sequence[Any]) -> dict[str | float, int]:
+    """Which of two classes each label is of, as servers take them: 0 and 1 are the first and the second where
+    neither is called so.
     """
-    if len(scores) != TWO or not single:
-        return "0"
     rows: dict[str, list[float]] = defaultdict(list)
-    for one, score in zip(single[0].tolist(), scores[1].tolist(), strict=True):
-        rows[spelling(one)].append(score)
+    if single:
+        for one, score in zip(single[0].tolist(), scores.tolist(), strict=True):
+            rows[spelling(one)].append(score)
+    numbers: Mapping[str | float, int] = {} if rows.keys() & NUMBERED.keys() else NUMBERED
+    names = labels - numbers.keys()
+    if names and not rows:
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"labels are called {_listed(names)}, and no output says which class is called so: log one that "
+            "does, or give 0 and 1 as labels",
+        )
+    if len(known := rows.keys() | names) > TWO:
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"two classes are called {_listed(known)}: take the log of versions that call them alike",
+        )
+    negative = _negative(rows) if rows else ""
+    return {**numbers, **{name: int(name != negative) for name in names}}
+
+
+def _listed(names: Iterable[str | float]) -> str:
+    return ", ".join(sorted(map(repr, names))[:5])
+
+
+def _negative(rows: Mapping[str, Sequence[float]]) -> str:
+    """What the first of two classes is called, by scores of rows by predicted class: as rows that score less
+    are; where one class alone was predicted, as the model calls rows of which it is likelier.
+    """
     if len(rows) == TWO:
         return min(rows, key=lambda name: fmean(rows[name]))
     likelier = {name: sum(score < HALF for score in known) for name, known in rows.items()}

@@ -63,7 +63,15 @@ def probabilities(*rows: list[float]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("said", "labels"), [([0, 1, 1], [0, None, 1]), (["on time", "late", "late"], ["on time", None, "late"])]
+    ("said", "labels"),
+    [
+        ([0, 1, 1], [0, None, 1]),
+        ([2, 1, 1], ["2", None, "1"]),
+        (["on time", "late", "late"], ["on time", None, "late"]),
+        (["on time", "late", "late"], [0, None, 1]),
+        (["on time", "late", "late"], [False, None, "late"]),
+        (["on time", "on time", "on time"], [0, None, "late"]),
+    ],
 )
 def test_two_classes_have_a_score_and_labels_of_one_and_zero(
     loaded_frame: Loaded, tmp_path: Path, said: list[Any], labels: list[Any]
@@ -96,6 +104,37 @@ def test_a_threshold_of_the_models_own_does_not_turn_labels_around(
     )  # fmt: skip
     found = told(tmp_path / "log", tmp_path / "rows.csv")
     assert [one.label for one in found.rows] == [1.0, 0.0, 1.0, 0.0]
+
+
+def test_labels_of_scores_alone_are_0_and_1(loaded_frame: Loaded, tmp_path: Path) -> None:
+    outputs = {"probabilities": probabilities([0.75, 0.25], [0.25, 0.75])}
+    logged(loaded_frame, tmp_path / "log", outputs, [1, False])
+    found = told(tmp_path / "log", tmp_path / "rows.csv")
+    assert [one.label for one in found.rows] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"score": np.array([0.5, 0.25], dtype=np.float32)}, "called 'no', 'yes', and no output says"),
+        (
+            {"probabilities": probabilities([0.75, 0.25], [0.25, 0.75])},
+            "called 'no', 'yes', and no output says",
+        ),
+        (
+            {"label": np.array([0, 1]), "probabilities": probabilities([0.75, 0.25], [0.25, 0.75])},
+            "two classes are called '0', '1', 'no', 'yes'",
+        ),
+    ],
+)
+def test_labels_that_no_output_explains_are_refused(
+    loaded_frame: Loaded, tmp_path: Path, capsys: pytest.CaptureFixture[str], outputs: Outputs, message: str
+) -> None:
+    """Taken for the second class, all of them, a simulation would see other quality than there was."""
+    logged(loaded_frame, tmp_path / "log", outputs, ["no", "yes"])
+    with pytest.raises(SystemExit, match="1"):
+        main(["history", str(tmp_path / "log")])
+    assert message in capsys.readouterr().err
 
 
 def test_several_classes_have_the_predicted_one_and_its_score(loaded_frame: Loaded, tmp_path: Path) -> None:
