@@ -2,7 +2,8 @@
 
 In: where a payload log lies, a directory or a store. Out: CSV with the columns that a simulation reads, a row
 for each prediction, with its label where one came. Invariants: what was logged is written as it was, by the
-names that the frozen bins have; of several labels of a row the last one counts.
+names that the frozen bins have, but for features that are called as a history's own columns are, which are
+left out; of several labels of a row the last one counts.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from noria_serving.cli import output
+from noria_serving.contract import HISTORY_COLUMNS
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.quality import spelling
 
@@ -54,7 +57,7 @@ def history(place: str) -> Iterator[Sequence[str]]:
     logged = rows.read(f"{root}/predictions").columns
     labels = _labels(root)
     told = _Told.of(logged, {label for _, label in labels.values()})
-    features = [name for name in logged if name.startswith(INPUT)]
+    features = _features(logged)
     yield [
         "time",
         "predicted",
@@ -69,6 +72,16 @@ def history(place: str) -> Iterator[Sequence[str]]:
         known, label = labels.get(key, (predicted, None))
         row = [known, predicted, str(logged["version"][place_]), *told.row(place_), told.label(label)]
         yield [*row, *(_text(logged[name][place_]) for name in features)]
+
+
+def _features(logged: Iterable[str]) -> list[str]:
+    """Columns of features; a word on those that would be taken for something else."""
+    every = [name for name in logged if name.startswith(INPUT)]
+    taken = {name for name in every if name.removeprefix(INPUT) in HISTORY_COLUMNS}
+    if taken:
+        names = ", ".join(sorted(name.removeprefix(INPUT) for name in taken))
+        sys.stderr.write(f"noria-server: left out, as a history's own columns are called so: {names}\n")
+    return [name for name in every if name not in taken]
 
 
 def _labels(root: str) -> dict[tuple[str, int], tuple[str, str | float]]:

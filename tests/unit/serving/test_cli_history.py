@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from noria_operator.cli import recorded_history
 from noria_operator.cli.recorded_history import History
@@ -163,6 +166,22 @@ def test_a_regression_has_its_number_and_a_history_without_labels_none(
     logged(loaded_frame, tmp_path / "other", score, [None, None])
     alone = told(tmp_path / "other", tmp_path / "more.csv")
     assert (alone.model.task, [one.row.value for one in alone.rows]) == (BINARY, [0.5, 0.25])
+
+
+@pytest.mark.parametrize("name", ["score", "version", "time", "predicted", "prediction", "label"])
+def test_features_that_are_called_as_columns_of_a_history_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    place = tmp_path / "log" / "predictions" / "version=late-4"
+    place.mkdir(parents=True)
+    row = {"id": "aa", "row": 0, "time": datetime(2026, 1, 5, tzinfo=UTC), "output.score": 0.25}
+    parquet.write_table(
+        pa.Table.from_pylist([{**row, f"input.{name}": 0.5, "input.age": 40.0}]), place / "rows.parquet"
+    )
+    (found,) = told(tmp_path / "log", tmp_path / "rows.csv").rows
+    assert (found.row.version, found.row.value, found.label) == ("late-4", 0.25, None)
+    assert (tmp_path / "rows.csv").read_text().splitlines()[0] == "time,predicted,version,score,label,age"
+    assert f"left out, as a history's own columns are called so: {name}\n" in capsys.readouterr().err
 
 
 def test_the_last_label_of_a_row_counts(loaded_frame: Loaded, tmp_path: Path) -> None:
