@@ -70,6 +70,7 @@ def history(place: str) -> Iterator[Sequence[str]]:
     for place_, key in enumerate(keys):
         predicted = str(logged["time"][place_])
         known, label = labels.get(key, (predicted, None))
+        known = max(known, predicted)  # other clocks: that of the pod which took the label may be behind
         row = [known, predicted, str(logged["version"][place_]), *told.row(place_), told.label(label)]
         yield [*row, *(_text(logged[name][place_]) for name in features)]
 

@@ -31,8 +31,9 @@ def nonce(number: int) -> bytes:
 
 
 def logged(
-    loaded: Loaded, place: Path, outputs: Outputs, labels: list[Any], *, regression: bool = False
-) -> None:
+    loaded: Loaded, place: Path, outputs: Outputs, labels: list[Any], *,
+    regression: bool = False, after: float = 3600,
+) -> None:  # fmt: skip
     """A request of a row for each label, an hour later; None: none came."""
     answered = [SimpleNamespace(name=name) for name in outputs]
     signature = SimpleNamespace(inputs=loaded.backend.signature.inputs, outputs=answered)
@@ -50,7 +51,7 @@ def logged(
             nonce(number), at, None, inputs, [one[number : number + 1] for one in outputs.values()]
         )
         if label is not None:
-            here.labels(Token("late-4", int(at * 1000), nonce(number), batch=1), [label], at + 3600)
+            here.labels(Token("late-4", int(at * 1000), nonce(number), batch=1), [label], at + after)
     here.close()
     assert here.join(60)
 
@@ -107,6 +108,16 @@ def test_a_threshold_of_the_models_own_does_not_turn_labels_around(
     )  # fmt: skip
     found = told(tmp_path / "log", tmp_path / "rows.csv")
     assert [one.label for one in found.rows] == [1.0, 0.0, 1.0, 0.0]
+
+
+def test_a_label_by_a_clock_that_was_behind_was_known_when_the_prediction_was_made(
+    loaded_frame: Loaded, tmp_path: Path
+) -> None:
+    """One such row of millions would spoil the whole history."""
+    outputs = {"score": np.array([0.25, 0.75], dtype=np.float32)}
+    logged(loaded_frame, tmp_path / "log", outputs, [0, 1], after=-0.003)
+    found = told(tmp_path / "log", tmp_path / "rows.csv").rows
+    assert [(one.known == one.predicted, one.label) for one in found] == [(True, 0.0), (True, 1.0)]
 
 
 def test_labels_of_scores_alone_are_0_and_1(loaded_frame: Loaded, tmp_path: Path) -> None:
