@@ -248,6 +248,13 @@ def test_whole_numbers_are_ordered_as_numbers() -> None:
     assert data.Select("day", 1, 9).choose(["a", "b"]) == []
 
 
+def test_rows_without_a_value_of_the_key_are_of_no_day() -> None:
+    """As the newest they would be held out, and every day that lands later would lie within the range."""
+    days = ["2026-01-01", "2026-01-02", "__HIVE_DEFAULT_PARTITION__"]
+    assert data.Select("day", 1).choose(days) == ["2026-01-02"]
+    assert data.Select("day", 1, 0, "2026-01-01", "__HIVE_DEFAULT_PARTITION__").choose(days) == days[:2]
+
+
 def test_where_a_value_stands_does_not_depend_on_the_others() -> None:
     assert data.Select("day", 9).choose(["9", "10", "2", "x"]) == ["2", "9", "10", "x"]
     chosen = data.Select("day", 2, 0, "9", "10")
