@@ -198,6 +198,8 @@ def test_features_that_are_called_as_columns_of_a_history_are_left_out(
 def test_the_last_label_of_a_row_counts(loaded_frame: Loaded, tmp_path: Path) -> None:
     outputs = {"label": np.array([0]), "probabilities": probabilities([0.75, 0.25])}
     logged(loaded_frame, tmp_path / "log", outputs, [1])
+    labels = tmp_path / "log" / "labels"
+    (labels / "taken_by=late-4").rename(labels / "version=late-4")  # as earlier releases called it
     nothing = SimpleNamespace(inputs=(), outputs=[])
     here = PayloadLog(
         LogSettings(uri=str(tmp_path / "log")), nothing, loaded_frame.reference,
