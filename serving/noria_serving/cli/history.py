@@ -15,6 +15,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from datetime import date
 from statistics import fmean
 from typing import Any, Final
 
@@ -27,6 +28,10 @@ INPUT: Final = "input."
 OUTPUT: Final = "output."
 HALF: Final = 0.5
 TWO: Final = 2
+Kind = tuple[str, tuple[str, ...]]
+"""A folder of a log, and what its folders of versions are called."""
+PREDICTIONS: Final[Kind] = ("predictions", ("version",))
+LABELS: Final[Kind] = ("labels", ("taken_by", "version"))
 NUMBERED: Final[Mapping[str | float, int]] = {"0": 0, "1": 1}
 """Labels of two classes that are called otherwise."""
 
@@ -37,26 +42,37 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "history", help="a payload log as a history to simulate policies on", description=__doc__
     )
     parser.add_argument("place", metavar="PLACE", help="where the log was written: a directory, s3://, …")
+    parser.add_argument(
+        "--since",
+        metavar="DAY",
+        type=date.fromisoformat,
+        help="as 2026-01-31, in UTC: files from that day on",
+    )
+    parser.add_argument("--version", default="", help="whose predictions alone are wanted")
     output.add(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the history."""
-    lines = list(history(arguments.place))
+    since = arguments.since.isoformat() if arguments.since else ""
+    lines = list(history(arguments.place, since=since, version=arguments.version))
     with output.opened(arguments.output) as stream:
         csv.writer(stream, lineterminator="\n").writerows(lines)
     return 0
 
 
-def history(place: str) -> Iterator[Sequence[str]]:
-    """The head and the rows, in no order."""
+def history(place: str, *, since: str = "", version: str = "") -> Iterator[Sequence[str]]:
+    """The head and the rows, in no order; of all files, or of those since a day, or of one version."""
     from noria_serving import rows  # noqa: PLC0415  a server without this command stays light
 
-    root = place.rstrip("/")
-    logged = rows.read(f"{root}/predictions").columns
-    labels = _labels(root)
-    told = _Told.of(logged, {label for _, label in labels.values()})
+    root, part = place.rstrip("/").removeprefix("file://"), bool(since or version)
+    within = _folders(root, PREDICTIONS, since, version) if part else []
+    logged = rows.read(f"{root}/predictions", within=within).columns
+    labels = _labels(root, since, part=part)
+    keys = [*zip(logged["id"].tolist(), logged["row"].tolist(), strict=True)]
+    numbers = {label for _, label in labels.values() if isinstance(label, float)}
+    told = _Told.of(logged, {labels[key][1] for key in keys if key in labels} | numbers)
     features = _features(logged)
     yield [
         "time",
@@ -66,7 +82,6 @@ def history(place: str) -> Iterator[Sequence[str]]:
         "label",
         *(one.removeprefix(INPUT) for one in features),
     ]
-    keys = zip(logged["id"].tolist(), logged["row"].tolist(), strict=True)
     for place_, key in enumerate(keys):
         predicted = str(logged["time"][place_])
         known, label = labels.get(key, (predicted, None))
@@ -85,12 +100,42 @@ def _features(logged: Iterable[str]) -> list[str]:
     return [name for name in every if name not in taken]
 
 
-def _labels(root: str) -> dict[tuple[str, int], tuple[str, str | float]]:
+def _folders(root: str, kind: Kind, since: str, version: str = "") -> list[str]:
+    """Those of the days and of the version that are asked for, in the folder of a kind."""
+    name, keys = kind
+    found = [f"{key}={value}" for key in keys for value in _values(f"{root}/{name}", key)]
+    found = [folder for folder in found if not version or folder == f"version={version}"]
+    days = [
+        f"{folder}/day={day}"
+        for folder in found
+        for day in _values(f"{root}/{name}/{folder}", "day")
+        if day >= since
+    ]
+    if not days:
+        what = " ".join(filter(None, (version and f"of {version}", since and f"since {since}")))
+        raise NoriaError(Reason.NO_ROWS, f"{root}/{name} has no files {what}")
+    return days
+
+
+def _values(place: str, key: str) -> list[str]:
+    """Of all folders KEY=… in a place; none where there is no such place."""
+    from noria_serving.data import Select, values_of  # noqa: PLC0415
+
+    try:
+        return values_of(place, Select(key, sys.maxsize))
+    except NoriaError as error:
+        if error.reason in (Reason.NO_ROWS, Reason.NOT_FOUND):
+            return []
+        raise
+
+
+def _labels(root: str, since: str, *, part: bool) -> dict[tuple[str, int], tuple[str, str | float]]:
     """When the label of a row was known, and what it is; empty where none were logged."""
     from noria_serving import rows  # noqa: PLC0415
 
     try:
-        logged = rows.read(f"{root}/labels").columns
+        within = _folders(root, LABELS, since) if part else []
+        logged = rows.read(f"{root}/labels", within=within).columns
     except NoriaError as error:
         if error.reason is Reason.NO_ROWS:
             return {}
@@ -175,7 +220,7 @@ def _places(labels: Set[str | float], scores: Any, single: Sequence[Any]) -> dic
     if len(known := rows.keys() | names) > TWO:
         raise NoriaError(
             Reason.DATA_INVALID,
-            f"two classes are called {_listed(known)}: take the log of versions that call them alike",
+            f"two classes are called {_listed(known)}: take one version by --version",
         )
     negative = _negative(rows) if rows else ""
     return {**numbers, **{name: int(name != negative) for name in names}}

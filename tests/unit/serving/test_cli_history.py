@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,9 +56,9 @@ def logged(
     assert here.join(60)
 
 
-def told(place: Path, file: Path) -> History:
+def told(place: Path, file: Path, *asked: str) -> History:
     with pytest.raises(SystemExit, match="0"):
-        main(["history", str(place), "--output", str(file)])
+        main(["history", str(place), "--output", str(file), *asked])
     return recorded_history.read(file)
 
 
@@ -177,6 +177,52 @@ def test_a_regression_has_its_number_and_a_history_without_labels_none(
     logged(loaded_frame, tmp_path / "other", score, [None, None])
     alone = told(tmp_path / "other", tmp_path / "more.csv")
     assert (alone.model.task, [one.row.value for one in alone.rows]) == (BINARY, [0.5, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("asked", "values"),
+    [
+        ([], [0.125, 0.25, 0.5]),
+        (["--since", "2026-01-05"], [0.25, 0.5]),
+        (["--version", "late-4"], [0.125, 0.25]),
+        (["--since", "2026-01-05", "--version", "late-5"], [0.5]),
+    ],
+)
+def test_a_part_of_a_log_is_chosen_by_day_and_version(
+    tmp_path: Path, asked: list[str], values: list[float]
+) -> None:
+    """A label comes later, to whatever version; what another version calls its classes does not matter."""
+    for version, day, value in (("late-4", 4, 0.125), ("late-4", 5, 0.25), ("late-5", 6, 0.5)):
+        other = version == "late-5" and asked == ["--version", "late-4"]
+        at = datetime(2026, 1, day, tzinfo=UTC)
+        row = {"id": f"{day}", "row": 0}
+        for kind, folder, said in (
+            ("predictions", f"version={version}", {"time": at, "output.score": value}),
+            (
+                "labels",
+                "taken_by=late-5",
+                {"time": at + timedelta(hours=1), "label": "yes" if other else f"{day % 2}"},
+            ),
+        ):
+            place = tmp_path / "log" / kind / folder / f"day=2026-01-{day:02}"
+            place.mkdir(parents=True)
+            parquet.write_table(pa.Table.from_pylist([{**row, **said}]), place / "rows.parquet")
+    found = told(tmp_path / "log", tmp_path / "rows.csv", *asked).rows
+    assert [one.row.value for one in found] == values
+    assert [one.label for one in found] == [float(one.row.value == 0.25) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [(["--since", "2027-01-01"], "has no files since 2027-01-01"), (["--version", "x"], "has no files of x")],
+)
+def test_days_and_versions_that_a_log_lacks_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: list[str], message: str
+) -> None:
+    (tmp_path / "predictions" / "version=late-4" / "day=2026-01-04").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="1"):
+        main(["history", str(tmp_path), *asked])
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["score", "version", "time", "predicted", "prediction", "label"])
