@@ -23,6 +23,8 @@ from noria_serving.errors import NoriaError, Reason
 from noria_serving.objects import cause, is_store, open_store
 
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+NO_VALUE: Final = "__HIVE_DEFAULT_PARTITION__"
+"""Where Hive, Spark and pyarrow put rows without a value of the key: neither old nor new, never chosen."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Select:
     def choose(self, values: Iterable[str]) -> list[str]:
         """The chosen values, oldest first."""
         age = contract.partition_age
-        ordered = sorted(set(values), key=age)
+        ordered = sorted(set(values) - {NO_VALUE}, key=age)
         if self.oldest is not None and self.newest is not None:
             return [value for value in ordered if age(self.oldest) <= age(value) <= age(self.newest)]
         end = len(ordered) - self.skip

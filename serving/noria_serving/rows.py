@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -129,11 +129,14 @@ def _unfit(name: str, what: str) -> NoriaError:
     return NoriaError(Reason.DATA_INVALID, f"column {name!r} {what}")
 
 
-def read(location: str, select: Select | None = None, *, texts: Collection[str] = ()) -> Rows:
+def read(
+    location: str, select: Select | None = None, *, texts: Collection[str] = (), within: Sequence[str] = ()
+) -> Rows:
     """All rows of the selected partitions, files in order of path. `texts`: columns that are text, also where
-    what CSV files have in them looks like numbers, truth values or dates.
+    what CSV files have in them looks like numbers, truth values or dates. `within`: folders to read in the
+    place of all.
     """
-    places = select_partitions(location, select)
+    places = [f"{location.rstrip('/')}/{folder}" for folder in within] or select_partitions(location, select)
     if not is_store(location):
         return _read_directory(
             Path(location.removeprefix("file://")), [Path(p.removeprefix("file://")) for p in places], texts

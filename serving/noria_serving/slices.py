@@ -4,7 +4,8 @@ In: what somebody asked for (`$NORIA_SLICES`, or `save(slices=…)`), and the co
 rows. Out: a Slicing, frozen in reference.json: a few groups and which of them a value belongs to. Invariants:
 every value belongs to exactly one group, also a missing one and one that training never saw; there are at
 most MOST_GROUPS groups, so that whatever counts by them is bounded; every replica tells rows apart in the
-same way.
+same way, and so does the evaluation, whose numbers are of a file: what a model takes in single precision is
+told apart in it, as it comes to servers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise, repeat
 from typing import Any, Final
@@ -25,10 +26,13 @@ from numpy.typing import NDArray
 from noria_serving.contract import SLICE_MOST_VALUES, SLICINGS
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.quality import spelling
+from noria_serving.signature import DATATYPES
 
 OTHER: Final = "other"
 MISSING: Final = "missing"
 QUARTILES: Final = (0.25, 0.5, 0.75)
+COARSE: Final = ("FP16", "FP32")
+"""Datatypes in which 0.1 is another number than in files."""
 Array = NDArray[Any]
 Codes = NDArray[np.int64]
 
@@ -54,6 +58,8 @@ class Slicing:
     numeric: bool
     bounds: tuple[float, ...] = ()
     values: tuple[str, ...] = ()
+    datatype: str = ""
+    """In which the model takes the numbers."""
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -71,7 +77,7 @@ class Slicing:
     @cached_property
     def code(self) -> Callable[[Any], int]:
         """One value as numpy's `item()` gives it → its group."""
-        missing, bounds, table = self.size - 1, self.bounds, self._table
+        missing, bounds, table = self.size - 1, self._bounds, self._table
         if bounds:
             return lambda value: bisect_left(bounds, value) if value == value else missing  # noqa: PLR0124  NaN
         other = missing - 1
@@ -84,13 +90,13 @@ class Slicing:
         if not self.numeric:
             texts = map(str, values.tolist())
             return np.fromiter(map(self._table.get, texts, repeat(self.size - 2)), np.int64, len(values))
-        numbers = values.astype(np.float64)
+        numbers = self._taken(values)
         if self.bounds:
-            found = np.searchsorted(np.array(self.bounds), numbers, side="left").astype(np.int64)
+            found = np.searchsorted(np.array(self._bounds), numbers, side="left").astype(np.int64)
         else:
             found = np.full(len(numbers), self.size - 2, dtype=np.int64)
-            for place, value in enumerate(self.values):
-                found[numbers == float(value)] = place
+            for value, place in self._table.items():
+                found[numbers == value] = place
         found[np.isnan(numbers)] = self.size - 1
         return found
 
@@ -104,14 +110,27 @@ class Slicing:
     @cached_property
     def _table(self) -> dict[Any, int]:
         if self.numeric:
-            return {float(value): place for place, value in enumerate(self.values)}
+            numbers = self._taken(np.array([float(value) for value in self.values]))
+            return {value: place for place, value in enumerate(numbers.tolist())}
         return {**{value: place for place, value in enumerate(self.values)}, "": self.size - 1}
+
+    @cached_property
+    def _bounds(self) -> list[float]:
+        return list(self._taken(np.array(self.bounds)).tolist())
+
+    def _taken(self, numbers: Array) -> NDArray[np.float64]:
+        """Numbers as the model takes them."""
+        if self.datatype in COARSE:
+            with np.errstate(over="ignore"):
+                numbers = numbers.astype(DATATYPES[self.datatype], copy=False)
+        return numbers.astype(np.float64)
 
     def document(self) -> dict[str, Any]:
         """As reference.json has it."""
         shared = {"feature": self.feature, "input": self.input, "column": self.column}
         told = {"bounds": list(self.bounds)} if self.bounds else {"values": list(self.values)}
-        return {**shared, "numeric": self.numeric, **told, "groups": list(self.groups)}
+        kind = {"datatype": self.datatype} if self.datatype else {}
+        return {**shared, "numeric": self.numeric, **kind, **told, "groups": list(self.groups)}
 
 
 def _spelled(bounds: Sequence[float]) -> list[str]:
@@ -156,22 +175,26 @@ _TAKEN: Final = (OTHER, MISSING, "")
 def freeze(wish: Asked, values: Array, *, source: tuple[str, int] = ("", 0)) -> Slicing:
     """The groups of a column, by its values in the training rows."""
     numeric = values.dtype.kind not in "OUS"
+    datatype = _NAMES.get(values.dtype.name, "") if numeric else ""
     if wish.bounds:
         if not numeric:
             text = f"slices of {wish.feature!r}: bounds are for numbers, and it holds text; give values"
             raise NoriaError(Reason.CONFIGURATION, text)
-        return Slicing(wish.feature, *source, True, bounds=wish.bounds)
+        return Slicing(wish.feature, *source, True, bounds=wish.bounds, datatype=datatype)
     if wish.values:
         if numeric and not all(map(_is_number, wish.values)):
             text = f"slices of {wish.feature!r}: it holds numbers, and values are {list(wish.values)}"
             raise NoriaError(Reason.CONFIGURATION, text)
-        return Slicing(wish.feature, *source, numeric, values=wish.values)
-    return _suggested(wish.feature, values, source, numeric=numeric)
+        return Slicing(wish.feature, *source, numeric, values=wish.values, datatype=datatype)
+    return replace(_suggested(wish.feature, values, source), datatype=datatype)
 
 
-def _suggested(feature: str, values: Array, source: tuple[str, int], *, numeric: bool) -> Slicing:
+_NAMES: Final = {dtype: datatype for datatype, dtype in DATATYPES.items()}
+
+
+def _suggested(feature: str, values: Array, source: tuple[str, int]) -> Slicing:
     """The most frequent values, in order; quarters of numbers that have more values than that."""
-    if not numeric:
+    if values.dtype.kind in "OUS":
         tally = Counter(str(value) for value in values.tolist())
         ranked = sorted(tally.keys() - set(_TAKEN), key=lambda value: (-tally[value], value))
         return Slicing(feature, *source, False, values=tuple(sorted(ranked[:SLICE_MOST_VALUES])))
@@ -179,7 +202,9 @@ def _suggested(feature: str, values: Array, source: tuple[str, int], *, numeric:
     present = numbers[np.isfinite(numbers)]
     distinct = np.unique(present)
     if len(distinct) <= SLICE_MOST_VALUES:
-        return Slicing(feature, *source, True, values=tuple(map(spelling, distinct.tolist())))
+        # As few digits as tell it from others of its precision.
+        digits = distinct.astype(values.dtype) if values.dtype.kind == "f" else distinct
+        return Slicing(feature, *source, True, values=tuple(spelling(float(str(one))) for one in digits))
     bounds = np.unique(np.quantile(present, QUARTILES))
     return Slicing(feature, *source, True, bounds=tuple(map(float, bounds)))
 
@@ -202,7 +227,8 @@ def _parsed(entry: Mapping[str, Any]) -> Slicing:
     numeric = bool(entry["numeric"])
     if numeric:
         tuple(map(float, values))
-    return Slicing(str(entry["feature"]), str(entry["input"]), int(entry["column"]), numeric, bounds, values)
+    source = str(entry["feature"]), str(entry["input"]), int(entry["column"])
+    return Slicing(*source, numeric, bounds, values, str(entry.get("datatype", "")))
 
 
 def of_rows(slicings: Sequence[Slicing], inputs: Mapping[str, Array], rows: int) -> bytes:

@@ -27,6 +27,8 @@ from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Champion, champion_of
 
 Json = dict[str, Any]
+SURELY_MORE = 1.5
+"""Of rows, whose copies are among them: as many as another version has, but for the edges of a look."""
 
 
 def run(options: Namespace, objects: Objects | None) -> Iterator[str]:
@@ -82,8 +84,9 @@ def policy(path: Path) -> Json:
 
 class _Run:
     """The loop over the history. The champion is the version with most of the traffic between two looks, so
-    that a challenger with a small weight is none; where the registry does not know it, it is as old as its
-    first prediction, and nobody knows how good it was when it was accepted.
+    that a challenger with a small weight is none, nor is one that gets copies of all requests; where the
+    registry does not know it, it is as old as its first prediction, and nobody knows how good it was when it
+    was accepted.
     """
 
     def __init__(self, obj: Json, history: History, took: timedelta, versions: Sequence[Json]) -> None:
@@ -109,7 +112,7 @@ class _Run:
         serving = self.loop.champion.name
         if self._traffic:
             most, rows = self._traffic.most_common(1)[0]
-            if rows > self._traffic[serving]:
+            if rows >= SURELY_MORE * self._traffic[serving] and most != serving:
                 self.loop.champion = self._champion(most)
             self._traffic.clear()
         ended = self.loop.finish

@@ -155,9 +155,7 @@ class _Question:
         if rule is not None and now < since + rule.window:
             await counts.keep(*place, since=[since])
             return None
-        # Samples are added up: those of a pod that does not answer now come later.
-        read = counts.window if trigger.new_samples is not None else counts.complete
-        found = await read(*place, since=since)
+        found = await counts.complete(*place, since=since)
         if why := counts.problem(*place[:2], since):
             self.problems.append(why)
         return found

@@ -8,7 +8,7 @@ is compared with nothing only where no version could be served in its place.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
@@ -18,7 +18,7 @@ from noria_operator.domain.gates_slices import sliced
 from noria_operator.domain.job_shape import Bundle, partitions_of
 from noria_operator.domain.results import ResultError, evaluation_result
 from noria_operator.domain.training_jobs import CHAMPION_ANNOTATION, RESULT_ANNOTATION, evaluation_job
-from noria_operator.domain.training_overlap import seen_by_champion
+from noria_operator.domain.training_overlap import seen_by_champion, unknown
 from noria_operator.domain.training_plan import Case, Plan, failed
 from noria_operator.domain.training_runs import Run, State, ended, judge_run, last_word, refusal, terminated
 from noria_operator.domain.training_status import progress
@@ -124,8 +124,9 @@ def judge_gates(case: Case) -> Plan | None:
         )
     champion = figures.get("champion"), figures.get("championVersion", "")
     by_slice = tuple(map(sliced, figures.get("slices", []))), figures.get("slicesLeftOut", 0)
-    seen = _seen_by_champion(case, str(figures.get("championVersion", "")))
-    scores = Scores(figures["challenger"], *champion, *by_slice, seen)
+    held = {source.name: partitions_of(case.obj, source.name) for source in case.job.spec.data}
+    seen = _seen_by_champion(case, held, str(figures.get("championVersion", "")))
+    scores = Scores(figures["challenger"], *champion, *by_slice, seen, unknown(case.job.spec, held))
     verdicts = judge(case.job.spec.gates, scores)
     gates = [
         {"metric": one.metric, "result": "Pass" if one.passed else "Fail", "detail": clip(one.detail)}
@@ -138,10 +139,9 @@ def judge_gates(case: Case) -> Plan | None:
     return Plan(status | {"gates": gates}, again=True)
 
 
-def _seen_by_champion(case: Case, name: str) -> str:
+def _seen_by_champion(case: Case, held: Mapping[str, Json], name: str) -> str:
     """What of the held-out rows the champion was trained on."""
     champion = next((one for one in case.seen.versions if one["metadata"]["name"] == name), None)
-    held = {source.name: partitions_of(case.obj, source.name) for source in case.job.spec.data}
     return seen_by_champion(case.job.spec, held, champion)
 
 

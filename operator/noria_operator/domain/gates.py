@@ -29,6 +29,8 @@ class Scores:
     left_out: int = 0
     seen: str = ""
     """What of the held-out rows the champion was trained on, in a sentence; empty: nothing that is known."""
+    unknown: str = ""
+    """The same of the challenger, where nobody knows it."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ def judge(gates: Iterable[Gate], scores: Scores) -> tuple[GateResult, ...]:
     results = []
     for gate in gates:
         result = _judge(gate, scores)
-        told = f"{result.detail}; {scores.seen}" if scores.seen and gate.versus else result.detail
-        results.append(replace(result, detail=told))
+        told = (result.detail, scores.seen if gate.versus else "", scores.unknown)
+        results.append(replace(result, detail="; ".join(filter(None, told))))
     return tuple(sorted(results, key=lambda result: result.passed))
 
 

@@ -71,7 +71,10 @@ class Bins:
         self._places = [*(_places(one, entries[one.name]) for one in kept), _numbers(every.prediction)]
         if self.reference.called is not None:
             self._places.append(_classes(document["called"]))
-        self._codes = [(str(one["feature"]), _codes(one)) for one in slicings]
+        single = {one.name for one in every.columns if one.edges is not None and _is_single(one)}
+        self._codes = [
+            (str(one["feature"]), _codes(one, single=str(one["feature"]) in single)) for one in slicings
+        ]
         self._starts = list(_starts(self._columns))
         self.size = self._starts[-1] + _width(self._columns[-1])
 
@@ -137,15 +140,13 @@ def _texts(column: Column, entry: Json) -> Places:
 
 def _numbers(column: Column) -> Places:
     edges, size = column.edges or (), len(column.bins)
-    # A server takes a column of float32 as it is, so that 0.7 is what is nearest to it there; the extremes of
-    # such a column tell.
-    single = all(_as_single(end) == end for end in (column.low, column.high))
+    single = _is_single(column)
 
     def places(text: str) -> tuple[int, ...]:
         value = number(text)
         if math.isnan(value):
             return (size,)
-        value = _as_single(value) if single else value
+        value = rounded(value, "FP32") if single else value
         beyond = (size + 2,) if value < column.low else (size + 3,) if value > column.high else ()
         return (bisect_left(edges, value), *beyond)
 
@@ -160,11 +161,20 @@ def number(text: str) -> float:
     return _TRUTHS[word] if word in _TRUTHS else float(word)
 
 
-def _as_single(value: float) -> float:
+def _is_single(column: Column) -> bool:
+    """A server takes a column of float32 as it is, so that 0.7 is what is nearest to it there; the extremes
+    of such a column tell.
+    """
+    return all(rounded(end, "FP32") == end for end in (column.low, column.high))
+
+
+def rounded(value: float, datatype: str) -> float:
+    """What a number is in single or half precision; in others as it is."""
+    form = {"FP16": "e", "FP32": "f"}.get(datatype)
     try:
-        return float(struct.unpack("f", struct.pack("f", value))[0])
+        return float(struct.unpack(form, struct.pack(form, value))[0]) if form else value
     except OverflowError:
-        return value
+        return math.copysign(math.inf, value)
 
 
 def _classes(named: Iterable[str]) -> Places:
@@ -178,8 +188,10 @@ def spelled(name: str) -> str:
     return _WHOLE.sub(r"\1", name)
 
 
-def _codes(entry: Json) -> Callable[[str], int]:
-    """Which group of a slicing a text belongs to; of ranges a value on a bound belongs below it."""
+def _codes(entry: Json, *, single: bool) -> Callable[[str], int]:
+    """Which group of a slicing a text belongs to; of ranges a value on a bound belongs below it. `single`:
+    the precision of the numbers that the model takes, where a bundle of an earlier release does not say it.
+    """
     groups = [str(one) for one in entry["groups"]]
     missing = len(groups) - 1
     if groups[-1] != MISSING:
@@ -187,13 +199,14 @@ def _codes(entry: Json) -> Callable[[str], int]:
     if not entry["numeric"]:
         table = {str(value): place for place, value in enumerate(entry["values"])} | {"": missing}
         return lambda text: table.get(text, missing - 1)
-    bounds = [float(one) for one in entry.get("bounds", ())]
-    numbers = {_as_single(float(value)): place for place, value in enumerate(entry.get("values", ()))}
+    datatype = str(entry.get("datatype", "FP32" if single else ""))
+    bounds = [rounded(float(one), datatype) for one in entry.get("bounds", ())]
+    numbers = {rounded(float(one), datatype): place for place, one in enumerate(entry.get("values", ()))}
 
     def code(text: str) -> int:
-        value = number(text)
+        value = rounded(number(text), datatype)
         if math.isnan(value):
             return missing
-        return bisect_left(bounds, value) if bounds else numbers.get(_as_single(value), missing - 1)
+        return bisect_left(bounds, value) if bounds else numbers.get(value, missing - 1)
 
     return code

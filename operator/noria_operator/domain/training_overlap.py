@@ -4,9 +4,9 @@ Comes in: a TrainingJob's data sets with the partitions that were chosen for the
 Goes out: a sentence, or nothing. Invariant: what is given to the trainer shares no partition with what the
 evaluation reads, or nothing is trained: a model that is judged on its own training rows looks better than it
 is. Data sets of one location are compared, by the values of one partition key in the order in which they are
-chosen, and so is one that lies in a partition of the other; two other locations are taken for different rows,
-and whoever names only the held-out data trains on others. Of a champion whose partitions are not known it is
-said that nobody knows.
+chosen, and so is one that lies in a partition of the other, or of all of it; two other locations are taken
+for different rows, and whoever names only the held-out data trains on others. Where one lies in another
+folder of all of the other, and of a champion whose partitions are not known, it is said that nobody knows.
 """
 
 from __future__ import annotations
@@ -37,6 +37,17 @@ def shared(spec: TrainingJobSpec, chosen: Mapping[str, Json]) -> str:
                 f"the model would be judged on rows that it was trained on: {trained} and {judged} overlap "
                 f"in {held.uri}; let {source.name} skip what {held.name} reads{_skip(spec, held.name)}"
             )
+    return ""
+
+
+def unknown(spec: TrainingJobSpec, chosen: Mapping[str, Json]) -> str:
+    """A sentence, where nobody knows whether what is trained on holds what is held out."""
+    held = next((one for one in spec.data if spec.evaluation and one.name == spec.evaluation.data), None)
+    for source in spec.data if held is not None else ():
+        if held is None or source.name == held.name:
+            continue
+        if untold := _untold((source.uri, chosen.get(source.name)), (held.uri, chosen.get(held.name))):
+            return f"not known whether the model was trained on these rows: {source.name} names {untold}"
     return ""
 
 
@@ -86,7 +97,7 @@ def _untold(learnt: Rows, judges: Rows) -> str:
 
 def _meet(one: Rows, other: Rows) -> bool:
     """Whether two data sets share rows that are known of: partitions of one location, or one that lies in a
-    chosen partition of the other.
+    chosen partition of the other, or in any of all of it.
     """
     try:
         (here, mine), (there, its) = ((Location.parse(uri), partitions) for uri, partitions in (one, other))
@@ -98,10 +109,12 @@ def _meet(one: Rows, other: Rows) -> bool:
 
 
 def _within(outer: Location, partitions: Json | None, inner: Location) -> bool:
-    if not partitions or not outer.holds(inner):
+    if not outer.holds(inner):
         return False
-    folder = inner.path.removeprefix(outer.path).lstrip("/").partition("/")[0]
-    by, _, value = folder.partition("=")
+    folders = inner.path.removeprefix(outer.path).lstrip("/").split("/")
+    if not partitions:
+        return any("=" in folder for folder in folders)
+    by, _, value = folders[0].partition("=")
     return _overlap(partitions, {"by": by, "oldest": value, "newest": value})
 
 

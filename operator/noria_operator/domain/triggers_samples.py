@@ -31,8 +31,9 @@ def counted_since(entry: Json) -> datetime | None:
 def new_samples(
     trigger: TriggerSpec, entry: Json, *, labels: int | None, now: datetime, elsewhere: str = ""
 ) -> Request:
-    """`labels` joined since the window began; None while no server could be read. `elsewhere` is the
-    newest run of another loop, where it led to a version, by when it began.
+    """`labels` joined since the window began; None while no server could be read, or one that does not answer
+    may have more: what it counted before the window closes would be in none. `elsewhere` is the newest run of
+    another loop, where it led to a version, by when it began.
     """
     if trigger.new_samples is None:
         raise ValueError(f"{trigger.name} has no newSamples")

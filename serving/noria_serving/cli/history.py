@@ -2,7 +2,8 @@
 
 In: where a payload log lies, a directory or a store. Out: CSV with the columns that a simulation reads, a row
 for each prediction, with its label where one came. Invariants: what was logged is written as it was, by the
-names that the frozen bins have; of several labels of a row the last one counts.
+names that the frozen bins have, but for features that are called as a history's own columns are, which are
+left out; of several labels of a row the last one counts.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import argparse
 import csv
 import math
+import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import date
 from statistics import fmean
 from typing import Any, Final
 
 from noria_serving.cli import output
+from noria_serving.contract import HISTORY_COLUMNS
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.quality import spelling
 
@@ -24,6 +28,12 @@ INPUT: Final = "input."
 OUTPUT: Final = "output."
 HALF: Final = 0.5
 TWO: Final = 2
+Kind = tuple[str, tuple[str, ...]]
+"""A folder of a log, and what its folders of versions are called."""
+PREDICTIONS: Final[Kind] = ("predictions", ("version",))
+LABELS: Final[Kind] = ("labels", ("taken_by", "version"))
+NUMBERED: Final[Mapping[str | float, int]] = {"0": 0, "1": 1}
+"""Labels of two classes that are called otherwise."""
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,27 +42,38 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "history", help="a payload log as a history to simulate policies on", description=__doc__
     )
     parser.add_argument("place", metavar="PLACE", help="where the log was written: a directory, s3://, …")
+    parser.add_argument(
+        "--since",
+        metavar="DAY",
+        type=date.fromisoformat,
+        help="as 2026-01-31, in UTC: files from that day on",
+    )
+    parser.add_argument("--version", default="", help="whose predictions alone are wanted")
     output.add(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the history."""
-    lines = list(history(arguments.place))
+    since = arguments.since.isoformat() if arguments.since else ""
+    lines = list(history(arguments.place, since=since, version=arguments.version))
     with output.opened(arguments.output) as stream:
         csv.writer(stream, lineterminator="\n").writerows(lines)
     return 0
 
 
-def history(place: str) -> Iterator[Sequence[str]]:
-    """The head and the rows, in no order."""
+def history(place: str, *, since: str = "", version: str = "") -> Iterator[Sequence[str]]:
+    """The head and the rows, in no order; of all files, or of those since a day, or of one version."""
     from noria_serving import rows  # noqa: PLC0415  a server without this command stays light
 
-    root = place.rstrip("/")
-    logged = rows.read(f"{root}/predictions").columns
-    labels = _labels(root)
-    told = _Told.of(logged, numeric=any(isinstance(one, float) for _, one in labels.values()))
-    features = [name for name in logged if name.startswith(INPUT)]
+    root, part = place.rstrip("/").removeprefix("file://"), bool(since or version)
+    within = _folders(root, PREDICTIONS, since, version) if part else []
+    logged = rows.read(f"{root}/predictions", within=within).columns
+    labels = _labels(root, since, part=part)
+    keys = [*zip(logged["id"].tolist(), logged["row"].tolist(), strict=True)]
+    numbers = {label for _, label in labels.values() if isinstance(label, float)}
+    told = _Told.of(logged, {labels[key][1] for key in keys if key in labels} | numbers)
+    features = _features(logged)
     yield [
         "time",
         "predicted",
@@ -61,20 +82,60 @@ def history(place: str) -> Iterator[Sequence[str]]:
         "label",
         *(one.removeprefix(INPUT) for one in features),
     ]
-    keys = zip(logged["id"].tolist(), logged["row"].tolist(), strict=True)
     for place_, key in enumerate(keys):
         predicted = str(logged["time"][place_])
         known, label = labels.get(key, (predicted, None))
+        known = max(known, predicted)  # other clocks: that of the pod which took the label may be behind
         row = [known, predicted, str(logged["version"][place_]), *told.row(place_), told.label(label)]
         yield [*row, *(_text(logged[name][place_]) for name in features)]
 
 
-def _labels(root: str) -> dict[tuple[str, int], tuple[str, str | float]]:
+def _features(logged: Iterable[str]) -> list[str]:
+    """Columns of features; a word on those that would be taken for something else."""
+    every = [name for name in logged if name.startswith(INPUT)]
+    taken = {name for name in every if name.removeprefix(INPUT) in HISTORY_COLUMNS}
+    if taken:
+        names = ", ".join(sorted(name.removeprefix(INPUT) for name in taken))
+        sys.stderr.write(f"noria-server: left out, as a history's own columns are called so: {names}\n")
+    return [name for name in every if name not in taken]
+
+
+def _folders(root: str, kind: Kind, since: str, version: str = "") -> list[str]:
+    """Those of the days and of the version that are asked for, in the folder of a kind."""
+    name, keys = kind
+    found = [f"{key}={value}" for key in keys for value in _values(f"{root}/{name}", key)]
+    found = [folder for folder in found if not version or folder == f"version={version}"]
+    days = [
+        f"{folder}/day={day}"
+        for folder in found
+        for day in _values(f"{root}/{name}/{folder}", "day")
+        if day >= since
+    ]
+    if not days:
+        what = " ".join(filter(None, (version and f"of {version}", since and f"since {since}")))
+        raise NoriaError(Reason.NO_ROWS, f"{root}/{name} has no files {what}")
+    return days
+
+
+def _values(place: str, key: str) -> list[str]:
+    """Of all folders KEY=… in a place; none where there is no such place."""
+    from noria_serving.data import Select, values_of  # noqa: PLC0415
+
+    try:
+        return values_of(place, Select(key, sys.maxsize))
+    except NoriaError as error:
+        if error.reason in (Reason.NO_ROWS, Reason.NOT_FOUND):
+            return []
+        raise
+
+
+def _labels(root: str, since: str, *, part: bool) -> dict[tuple[str, int], tuple[str, str | float]]:
     """When the label of a row was known, and what it is; empty where none were logged."""
     from noria_serving import rows  # noqa: PLC0415
 
     try:
-        logged = rows.read(f"{root}/labels").columns
+        within = _folders(root, LABELS, since) if part else []
+        logged = rows.read(f"{root}/labels", within=within).columns
     except NoriaError as error:
         if error.reason is Reason.NO_ROWS:
             return {}
@@ -90,11 +151,11 @@ class _Told:
     number: Any = None
     scores: Sequence[Any] = ()
     called: Any = None
-    negative: str = "0"
-    """What labels call the first of two classes."""
+    places: Mapping[str | float, int] = field(default_factory=dict)
+    """Which of two classes labels are of."""
 
     @classmethod
-    def of(cls, logged: Mapping[str, Any], *, numeric: bool) -> _Told:
+    def of(cls, logged: Mapping[str, Any], labels: Set[str | float]) -> _Told:
         """By its outputs: one with several columns has the scores of classes. A single number is that of a
         regression where labels are numbers, else the score of the second of two classes.
         """
@@ -105,14 +166,18 @@ class _Told:
             raise NoriaError(Reason.DATA_INVALID, "no output says which of the classes was predicted")
         if scores:
             found = [logged[name] for name in scores]
-            return cls(scores=found, called=single[0] if single else None, negative=_negative(found, single))
+            places = _places(labels, found[1], single) if len(found) == TWO else {}
+            return cls(scores=found, called=single[0] if single else None, places=places)
+        numeric = any(isinstance(one, float) for one in labels)
         kinds = "fi" if numeric else "f"  # a whole number may be a label alone, which is no score
         if len(single) != 1 or single[0].dtype.kind not in kinds:
             what = ", ".join(names) or "nothing"
             raise NoriaError(
                 Reason.DATA_INVALID, f"there is no score and no number among the outputs: {what}"
             )
-        return cls(number=single[0]) if numeric else cls(scores=[1 - single[0], single[0]])
+        if numeric:
+            return cls(number=single[0])
+        return cls(scores=[1 - single[0], single[0]], places=_places(labels, single[0], ()))
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -133,18 +198,42 @@ class _Told:
         """A label as a history has it: 0 or 1 of two classes; empty: none came."""
         if given is None or self.number is not None or len(self.scores) > TWO:
             return "" if given is None else str(given)
-        return str(int(given != self.negative))
+        return str(self.places[given])
 
 
-def _negative(scores: Sequence[Any], single: Sequence[Any]) -> str:
-    """What the first of two classes is called: as rows that score less are; where one class alone was
-    predicted, as the model calls rows of which it is likelier.
+def _places(labels: Set[str | float], scores: Any, single: Sequence[Any]) -> dict[str | float, int]:
+    """Which of two classes each label is of, as servers take them: 0 and 1 are the first and the second where
+    neither is called so.
     """
-    if len(scores) != TWO or not single:
-        return "0"
     rows: dict[str, list[float]] = defaultdict(list)
-    for one, score in zip(single[0].tolist(), scores[1].tolist(), strict=True):
-        rows[spelling(one)].append(score)
+    if single:
+        for one, score in zip(single[0].tolist(), scores.tolist(), strict=True):
+            rows[spelling(one)].append(score)
+    numbers: Mapping[str | float, int] = {} if rows.keys() & NUMBERED.keys() else NUMBERED
+    names = labels - numbers.keys()
+    if names and not rows:
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"labels are called {_listed(names)}, and no output says which class is called so: log one that "
+            "does, or give 0 and 1 as labels",
+        )
+    if len(known := rows.keys() | names) > TWO:
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"two classes are called {_listed(known)}: take one version by --version",
+        )
+    negative = _negative(rows) if rows else ""
+    return {**numbers, **{name: int(name != negative) for name in names}}
+
+
+def _listed(names: Iterable[str | float]) -> str:
+    return ", ".join(sorted(map(repr, names))[:5])
+
+
+def _negative(rows: Mapping[str, Sequence[float]]) -> str:
+    """What the first of two classes is called, by scores of rows by predicted class: as rows that score less
+    are; where one class alone was predicted, as the model calls rows of which it is likelier.
+    """
     if len(rows) == TWO:
         return min(rows, key=lambda name: fmean(rows[name]))
     likelier = {name: sum(score < HALF for score in known) for name, known in rows.items()}

@@ -27,6 +27,8 @@ from noria_serving.reference import Bins
 MAX_AGE_SECONDS: Final = 90 * 86_400
 LATE_SECONDS: Final = 7 * 86_400
 FUTURE_SECONDS: Final = 300
+LONGEST_LABEL: Final = 1024
+"""Characters of a label whose class is not known here."""
 Array = NDArray[Any]
 
 
@@ -215,6 +217,9 @@ class Desk:
             return index
         if _kind(name) not in self._kinds:
             raise Refused(Refusal.INVALID, f"label {label!r:.60} is not one of {list(self._labels)[:10]}")
+        if len(name) > LONGEST_LABEL:
+            text = f"label {name[:60]!r}… has {len(name)} characters, of which a class has {LONGEST_LABEL}"
+            raise Refused(Refusal.INVALID, f"{text} at most")
         return name
 
     def _strange(self, labels: Sequence[float | str | None]) -> str:

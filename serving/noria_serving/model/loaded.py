@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -99,6 +99,7 @@ def load_artifact(artifact: Artifact, *, allow_code: bool = False, warm_up: Warm
     bins = reference.parse(artifact.document(contract.REFERENCE))
     golden = artifact.document(contract.GOLDEN)
     _check_reference(shape, bins)
+    bins = _of_datatypes(shape, bins)
     scoring = _scoring(manifest, shape, bins)
     backend = open_model(artifact, shape, allow_code=allow_code)
     try:
@@ -134,6 +135,15 @@ def _check_reference(shape: signature.Signature, bins: reference.Reference) -> N
                 Reason.MANIFEST_INVALID,
                 f"reference.json: {feature.name!r} is {feature.kind}, and {feature.input!r} holds {datatype}",
             )
+
+
+def _of_datatypes(shape: signature.Signature, bins: reference.Reference) -> reference.Reference:
+    """With slices that know in which precision the model takes numbers; bundles of earlier releases do not
+    say it.
+    """
+    known = {tensor.name: tensor.datatype for tensor in shape.inputs}
+    told = (replace(one, datatype=known.get(one.input, "") if one.numeric else "") for one in bins.slices)
+    return replace(bins, slices=tuple(told))
 
 
 def _scoring(manifest: Manifest, shape: signature.Signature, bins: reference.Reference) -> Scoring:

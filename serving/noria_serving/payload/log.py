@@ -33,8 +33,8 @@ RECORD_BYTES: Final = 700
 ARRAY_BYTES: Final = 280
 """What an array takes beside what is in it, about, and its place among others: of small ones it is nearly
 all."""
-LABEL_BYTES: Final = 64
-"""What a label costs, about: it is one of the model's classes, or a number."""
+LABEL_BYTES: Final = 40
+"""What a label takes beside what it is, about."""
 FLUSH_SECONDS: Final = 10.0
 """What the last file may take when the process ends."""
 
@@ -168,7 +168,8 @@ class PayloadLog:
 
 
 def _size_of_labels(labels: Sequence[Any]) -> int:
-    return RECORD_BYTES + LABEL_BYTES * len(labels)
+    """How long a text is its client decides."""
+    return RECORD_BYTES + LABEL_BYTES * len(labels) + sum(map(getsizeof, labels))
 
 
 def _size(array: Array) -> int:

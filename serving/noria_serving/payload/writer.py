@@ -1,7 +1,8 @@
 """The payload log's thread: collects records, writes a file when there is enough or it is time.
 
 In: records from the queue. Out: Parquet files at the place, with names that no other process uses:
-`predictions/version=<version>/day=<day>/<time>-<process>-<number>.parquet`, and the same under `labels/`.
+`predictions/version=<version>/day=<day>/<time>-<process>-<number>.parquet`, and under `labels/` the same with
+`taken_by=<version>`, since the column `version` of labels is the version that predicted.
 Invariants: a file that could not be written is tried again, later and later, while records beyond the bound
 are dropped by whoever offers them; no record waits for another one to come; one that cannot be written is
 dropped alone; the store's client and pyarrow are loaded here, when the first file is due.
@@ -174,5 +175,6 @@ class Writer(Thread):
     def _path(self, kind: str) -> str:
         self._number += 1
         now = datetime.now(UTC)
-        place = f"{kind}/version={self._version}/day={now:%Y-%m-%d}"
+        key = "version" if kind == "predictions" else "taken_by"
+        place = f"{kind}/{key}={self._version}/day={now:%Y-%m-%d}"
         return f"{place}/{now:%H%M%S}-{self._process}-{self._number}.parquet"

@@ -176,6 +176,17 @@ def test_the_champion_is_the_version_with_most_of_the_traffic(tmp_path: Path) ->
     assert any("m-3" in line for line in lines)
 
 
+def test_a_version_that_gets_copies_of_all_requests_is_not_the_champion(tmp_path: Path) -> None:
+    """A payload log has copies as if clients had asked; a row more between two looks is chance."""
+    rows = [row | {"version": "m-1"} for row in days(4, 0)]
+    copies = [row | {"version": "m-2"} for row in rows[ROWS : 3 * ROWS]]
+    lines = trial(
+        tmp_path, [*rows, *copies, *copies[:5]], triggers=[{"name": "old", "maxAge": "48h"}], cooldown="1000h"
+    )
+    assert ("01-07", "Started") in decisions(lines, "old")
+    assert not any("m-2" in line for line in lines)
+
+
 def test_what_the_registry_knows_of_a_version_is_its_age_and_its_best(tmp_path: Path) -> None:
     history, rows = (
         tmp_path / "rows.csv",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -224,6 +224,40 @@ async def test_the_windows_of_a_deployment_that_is_gone_are_forgotten() -> None:
     assert servers.forgotten[0] == "flights"
 
 
+async def labelled(api: Api, *rows: int | None) -> None:
+    """One pass of a newly started operator a minute, with so many labels in the open window; None: a pod that
+    must have counts is silent.
+    """
+    for count in rows:
+        await reconcile(operator(api, Joined(rows=count)), KEY)
+        api.clock.time += timedelta(minutes=1)
+
+
+@dataclass
+class Joined(Servers):
+    """Servers with so many labels in the window that is asked for first, and none in one that follows."""
+
+    rows: int | None = None
+
+    async def complete(self, *_: Any, since: datetime) -> Totals | None:
+        self.asked.append(since)
+        counted = self.rows if since == min(self.asked) else 0
+        return None if counted is None else Totals({"scores/any/positives": (counted,)})
+
+
+async def test_labels_of_a_pod_that_is_silent_when_the_hour_ends_are_in_the_window() -> None:
+    api = world(triggers=[{"name": "labels", "newSamples": {"count": 900}, "action": "Observe"}])
+    await labelled(api, 0)
+    api.clock.time += timedelta(hours=1)
+    (before,) = api.objects[KEY]["status"]["triggers"]
+    await labelled(api, None)
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["windowStartedAt"], entry["samples"]) == (before["windowStartedAt"], 0)
+    await labelled(api, 500)
+    (entry,) = api.objects[KEY]["status"]["triggers"]
+    assert (entry["windowStartedAt"] > before["windowStartedAt"], entry["samples"]) == (True, 500)
+
+
 async def test_new_labels_and_age_together_start_a_run_and_begin_anew() -> None:
     triggers = [
         {"name": "labels", "newSamples": {"count": 900}, "action": "Observe"},
@@ -231,9 +265,9 @@ async def test_new_labels_and_age_together_start_a_run_and_begin_anew() -> None:
         {"name": "both", "combine": {"of": ["labels", "old"]}},
     ]
     api = world(triggers=triggers, cooldown="0s")
-    await watch(api, None, auc(0.7, 500))
+    await labelled(api, None, 500)
     assert jobs(api) == []
-    await watch(api, auc(0.7, 1000))
+    await labelled(api, 1000)
     (name,) = jobs(api)
     status = api.objects[KEY]["status"]
     assert (status["lastTrigger"]["name"], status["lastTrigger"]["reason"]) == ("both", "Combine")
@@ -243,7 +277,7 @@ async def test_new_labels_and_age_together_start_a_run_and_begin_anew() -> None:
         '"reason": "Combine"'
         in api.objects[Key(TRAININGJOB, "demo", name)]["metadata"]["annotations"]["noria.dev/trigger"]
     )
-    await watch(api, auc(0.7, 100), auc(0.7, 100))
+    await labelled(api, 100, 100)
     assert jobs(api) == [name]
 
 

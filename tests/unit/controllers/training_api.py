@@ -217,10 +217,7 @@ class Servers:
 
     async def window(self, namespace: str, deployment: str, pods: Any, *, since: datetime) -> Totals | None:
         self.asked.append(since)
-        if self.joined is None:
-            return self.totals
-        counted = self.joined.samples if since == min(self.asked) else 0  # none in a window that follows
-        return Totals({"scores/any/positives": (counted,)})
+        return self.totals
 
     async def complete(self, namespace: str, deployment: str, pods: Any, *, since: datetime) -> Any:
         self.asked.append(since)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from tests.unit.domain.training_world import deployment, training_job, version
 
 from noria_operator.api.parsing import parse_as
-from noria_operator.api.trainingjob import TrainingJob, TrainingJobSpec
-from noria_operator.domain.training_overlap import seen_by_champion, shared
+from noria_operator.api.trainingjob import Gate, TrainingJob, TrainingJobSpec
+from noria_operator.domain.gates import Scores, judge
+from noria_operator.domain.training_overlap import seen_by_champion, shared, unknown
 
 Json = dict[str, Any]
 LAKE, OTHER = "pvc://lake/flights", "s3://lake/flights"
@@ -70,6 +72,35 @@ def test_ranges_of_one_location_share_rows_or_do_not(train: Json, holdout: Json,
 def test_a_partition_that_is_named_by_its_path_is_known(train: str, holdout: str, overlap: bool) -> None:
     said = shared(spec(train=train, holdout=holdout), {"train": days(1, 20), "holdout": days(20, 21)})
     assert bool(said) is overlap
+
+
+@pytest.mark.parametrize(
+    ("train", "holdout", "overlap", "why"),
+    [
+        (LAKE, f"{LAKE}/day=2026-01-20", True, ""),
+        ("pvc://lake", f"{LAKE}/day=2026-01-20", True, ""),
+        (f"{LAKE}/day=2026-01-20", LAKE, True, ""),
+        (LAKE, f"{LAKE}/holdout", False, f"train names no partitions of {LAKE}"),
+        (f"{LAKE}/train", LAKE, False, f"train names a part of {LAKE}"),
+        (f"{LAKE}/train", f"{LAKE}/holdout", False, ""),
+        (f"{LAKE}/day=2026-01-19", f"{LAKE}/day=2026-01-20", False, ""),
+    ],
+)
+def test_a_partition_of_what_is_read_whole_is_trained_on_and_of_a_folder_nobody_knows(
+    train: str, holdout: str, overlap: bool, why: str
+) -> None:
+    """A trainer may read a part of what it is given: folders for either beside each other may be meant."""
+    given = spec(train=train, holdout=holdout)
+    assert bool(shared(given, {})) is overlap
+    if not overlap:
+        start = "not known whether the model was trained on these rows: "
+        assert unknown(given, {}) == (start + why if why else "")
+
+
+def test_where_nobody_knows_what_the_model_was_trained_on_its_own_gates_say_so() -> None:
+    gate = Gate(metric="auc", min=Decimal("0.5"))
+    (verdict,) = judge([gate], Scores({"auc": "0.75"}, unknown="not known whether"))
+    assert (verdict.passed, verdict.detail) == (True, "0.75 >= minimum 0.5; not known whether")
 
 
 def test_other_locations_and_held_out_data_alone_share_nothing_that_is_known() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from noria_operator.cli import recorded_history
 from noria_operator.cli.recorded_history import History
@@ -28,8 +31,9 @@ def nonce(number: int) -> bytes:
 
 
 def logged(
-    loaded: Loaded, place: Path, outputs: Outputs, labels: list[Any], *, regression: bool = False
-) -> None:
+    loaded: Loaded, place: Path, outputs: Outputs, labels: list[Any], *,
+    regression: bool = False, after: float = 3600,
+) -> None:  # fmt: skip
     """A request of a row for each label, an hour later; None: none came."""
     answered = [SimpleNamespace(name=name) for name in outputs]
     signature = SimpleNamespace(inputs=loaded.backend.signature.inputs, outputs=answered)
@@ -47,14 +51,14 @@ def logged(
             nonce(number), at, None, inputs, [one[number : number + 1] for one in outputs.values()]
         )
         if label is not None:
-            here.labels(Token("late-4", int(at * 1000), nonce(number), batch=1), [label], at + 3600)
+            here.labels(Token("late-4", int(at * 1000), nonce(number), batch=1), [label], at + after)
     here.close()
     assert here.join(60)
 
 
-def told(place: Path, file: Path) -> History:
+def told(place: Path, file: Path, *asked: str) -> History:
     with pytest.raises(SystemExit, match="0"):
-        main(["history", str(place), "--output", str(file)])
+        main(["history", str(place), "--output", str(file), *asked])
     return recorded_history.read(file)
 
 
@@ -63,7 +67,15 @@ def probabilities(*rows: list[float]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("said", "labels"), [([0, 1, 1], [0, None, 1]), (["on time", "late", "late"], ["on time", None, "late"])]
+    ("said", "labels"),
+    [
+        ([0, 1, 1], [0, None, 1]),
+        ([2, 1, 1], ["2", None, "1"]),
+        (["on time", "late", "late"], ["on time", None, "late"]),
+        (["on time", "late", "late"], [0, None, 1]),
+        (["on time", "late", "late"], [False, None, "late"]),
+        (["on time", "on time", "on time"], [0, None, "late"]),
+    ],
 )
 def test_two_classes_have_a_score_and_labels_of_one_and_zero(
     loaded_frame: Loaded, tmp_path: Path, said: list[Any], labels: list[Any]
@@ -98,6 +110,47 @@ def test_a_threshold_of_the_models_own_does_not_turn_labels_around(
     assert [one.label for one in found.rows] == [1.0, 0.0, 1.0, 0.0]
 
 
+def test_a_label_by_a_clock_that_was_behind_was_known_when_the_prediction_was_made(
+    loaded_frame: Loaded, tmp_path: Path
+) -> None:
+    """One such row of millions would spoil the whole history."""
+    outputs = {"score": np.array([0.25, 0.75], dtype=np.float32)}
+    logged(loaded_frame, tmp_path / "log", outputs, [0, 1], after=-0.003)
+    found = told(tmp_path / "log", tmp_path / "rows.csv").rows
+    assert [(one.known == one.predicted, one.label) for one in found] == [(True, 0.0), (True, 1.0)]
+
+
+def test_labels_of_scores_alone_are_0_and_1(loaded_frame: Loaded, tmp_path: Path) -> None:
+    outputs = {"probabilities": probabilities([0.75, 0.25], [0.25, 0.75])}
+    logged(loaded_frame, tmp_path / "log", outputs, [1, False])
+    found = told(tmp_path / "log", tmp_path / "rows.csv")
+    assert [one.label for one in found.rows] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"score": np.array([0.5, 0.25], dtype=np.float32)}, "called 'no', 'yes', and no output says"),
+        (
+            {"probabilities": probabilities([0.75, 0.25], [0.25, 0.75])},
+            "called 'no', 'yes', and no output says",
+        ),
+        (
+            {"label": np.array([0, 1]), "probabilities": probabilities([0.75, 0.25], [0.25, 0.75])},
+            "two classes are called '0', '1', 'no', 'yes'",
+        ),
+    ],
+)
+def test_labels_that_no_output_explains_are_refused(
+    loaded_frame: Loaded, tmp_path: Path, capsys: pytest.CaptureFixture[str], outputs: Outputs, message: str
+) -> None:
+    """Taken for the second class, all of them, a simulation would see other quality than there was."""
+    logged(loaded_frame, tmp_path / "log", outputs, ["no", "yes"])
+    with pytest.raises(SystemExit, match="1"):
+        main(["history", str(tmp_path / "log")])
+    assert message in capsys.readouterr().err
+
+
 def test_several_classes_have_the_predicted_one_and_its_score(loaded_frame: Loaded, tmp_path: Path) -> None:
     outputs = {
         "label": np.array(["a", "c"], dtype=object),
@@ -126,9 +179,73 @@ def test_a_regression_has_its_number_and_a_history_without_labels_none(
     assert (alone.model.task, [one.row.value for one in alone.rows]) == (BINARY, [0.5, 0.25])
 
 
+@pytest.mark.parametrize(
+    ("asked", "values"),
+    [
+        ([], [0.125, 0.25, 0.5]),
+        (["--since", "2026-01-05"], [0.25, 0.5]),
+        (["--version", "late-4"], [0.125, 0.25]),
+        (["--since", "2026-01-05", "--version", "late-5"], [0.5]),
+    ],
+)
+def test_a_part_of_a_log_is_chosen_by_day_and_version(
+    tmp_path: Path, asked: list[str], values: list[float]
+) -> None:
+    """A label comes later, to whatever version; what another version calls its classes does not matter."""
+    for version, day, value in (("late-4", 4, 0.125), ("late-4", 5, 0.25), ("late-5", 6, 0.5)):
+        other = version == "late-5" and asked == ["--version", "late-4"]
+        at = datetime(2026, 1, day, tzinfo=UTC)
+        row = {"id": f"{day}", "row": 0}
+        for kind, folder, said in (
+            ("predictions", f"version={version}", {"time": at, "output.score": value}),
+            (
+                "labels",
+                "taken_by=late-5",
+                {"time": at + timedelta(hours=1), "label": "yes" if other else f"{day % 2}"},
+            ),
+        ):
+            place = tmp_path / "log" / kind / folder / f"day=2026-01-{day:02}"
+            place.mkdir(parents=True)
+            parquet.write_table(pa.Table.from_pylist([{**row, **said}]), place / "rows.parquet")
+    found = told(tmp_path / "log", tmp_path / "rows.csv", *asked).rows
+    assert [one.row.value for one in found] == values
+    assert [one.label for one in found] == [float(one.row.value == 0.25) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [(["--since", "2027-01-01"], "has no files since 2027-01-01"), (["--version", "x"], "has no files of x")],
+)
+def test_days_and_versions_that_a_log_lacks_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: list[str], message: str
+) -> None:
+    (tmp_path / "predictions" / "version=late-4" / "day=2026-01-04").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="1"):
+        main(["history", str(tmp_path), *asked])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["score", "version", "time", "predicted", "prediction", "label"])
+def test_features_that_are_called_as_columns_of_a_history_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    place = tmp_path / "log" / "predictions" / "version=late-4"
+    place.mkdir(parents=True)
+    row = {"id": "aa", "row": 0, "time": datetime(2026, 1, 5, tzinfo=UTC), "output.score": 0.25}
+    parquet.write_table(
+        pa.Table.from_pylist([{**row, f"input.{name}": 0.5, "input.age": 40.0}]), place / "rows.parquet"
+    )
+    (found,) = told(tmp_path / "log", tmp_path / "rows.csv").rows
+    assert (found.row.version, found.row.value, found.label) == ("late-4", 0.25, None)
+    assert (tmp_path / "rows.csv").read_text().splitlines()[0] == "time,predicted,version,score,label,age"
+    assert f"left out, as a history's own columns are called so: {name}\n" in capsys.readouterr().err
+
+
 def test_the_last_label_of_a_row_counts(loaded_frame: Loaded, tmp_path: Path) -> None:
     outputs = {"label": np.array([0]), "probabilities": probabilities([0.75, 0.25])}
     logged(loaded_frame, tmp_path / "log", outputs, [1])
+    labels = tmp_path / "log" / "labels"
+    (labels / "taken_by=late-4").rename(labels / "version=late-4")  # as earlier releases called it
     nothing = SimpleNamespace(inputs=(), outputs=[])
     here = PayloadLog(
         LogSettings(uri=str(tmp_path / "log")), nothing, loaded_frame.reference,

@@ -554,6 +554,15 @@ def test_what_is_no_class_at_all_is_refused(classes: object, none: list[object],
     assert outcome(here, token, "cow" if "cat" in classes else 3) == "matched"
 
 
+def test_a_class_that_is_not_known_has_a_name_of_at_most_1024_characters(loaded: Loaded) -> None:
+    """What waits for the payload log would be as much as clients send."""
+    here = desk(loaded, classes=("a", "b", "c" * 2000), task="multiclass")
+    tokens = [issue(here, np.array([0.5]), np.array([1]), NOW) for _ in range(2)]
+    with pytest.raises(Refused, match=r"'x{60}'… has 1025 characters, of which a class has 1024 at most"):
+        here.accept(tokens[0], "x" * 1025, NOW)
+    assert [outcome(here, tokens[0], "x" * 1024), outcome(here, tokens[1], "c" * 2000)] == ["matched"] * 2
+
+
 def test_labels_of_a_large_batch_may_be_of_a_class_that_is_not_known(loaded: Loaded) -> None:
     notes = Notes()
     here = desk(loaded, classes=("a", "b", "c"), task="multiclass", log=notes)

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from noria_serving import bundle, contract, data, evaluate, job, quality, result
 from noria_serving.bundle import Bundle
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.signature import Signature, Tensor
+from noria_serving.slices import Slicing
 
 
 @pytest.fixture
@@ -156,6 +158,31 @@ def test_slices_of_the_same_rows_are_compared(lake: Path, frame_bundle: Bundle) 
 
 
 @pytest.mark.parametrize(
+    "wish",
+    [{"feature": "rate"}, {"feature": "rate", "values": [0.1, 0.2]}, {"feature": "rate", "bounds": [0.1]}],
+)
+@pytest.mark.parametrize("earlier", [False, True])
+def test_numbers_of_a_file_are_in_the_slices_of_what_the_model_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: dict[str, Any], earlier: bool
+) -> None:
+    """In single precision, also where a bundle of an earlier release does not say so."""
+    table, late = pd.DataFrame({"rate": [0.1, 0.2] * 40, "hour": range(80)}), [0, 1, 1, 0] * 20
+    model = LogisticRegression().fit(table, late)
+    if earlier:
+        document = Slicing.document
+        unsaid = lambda self: {key: one for key, one in document(self).items() if key != "datatype"}  # noqa: E731
+        monkeypatch.setattr(Slicing, "document", unsaid)
+    saved = bundle.save(model, table, late, tmp_path / "b", name="m", slices=[wish])
+    assert json.loads((saved.path / "signature.json").read_text())["inputs"][0]["datatype"] == "FP32"
+    place = tmp_path / "rows"
+    place.mkdir()
+    table.assign(late=late).to_parquet(place / "rows.parquet")
+    found = evaluate.evaluate(environment(place, saved, NORIA_SLICES=json.dumps([wish])))["slices"]
+    names = ("..0.1", "0.1..") if "bounds" in wish else ("0.1", "0.2")
+    assert {tuple(one[1:3]) for one in found} == {(name, 40) for name in names}
+
+
+@pytest.mark.parametrize(
     ("wishes", "told"),
     [
         ([{"feature": "nowhere"}], "no column 'nowhere'"),
@@ -219,6 +246,13 @@ def test_whole_numbers_are_ordered_as_numbers() -> None:
     assert data.Select("day", 2).choose(["9", "10", "2"]) == ["9", "10"]
     assert data.Select("day", 5, 1).choose(["a", "b"]) == ["a"]
     assert data.Select("day", 1, 9).choose(["a", "b"]) == []
+
+
+def test_rows_without_a_value_of_the_key_are_of_no_day() -> None:
+    """As the newest they would be held out, and every day that lands later would lie within the range."""
+    days = ["2026-01-01", "2026-01-02", "__HIVE_DEFAULT_PARTITION__"]
+    assert data.Select("day", 1).choose(days) == ["2026-01-02"]
+    assert data.Select("day", 1, 0, "2026-01-01", "__HIVE_DEFAULT_PARTITION__").choose(days) == days[:2]
 
 
 def test_where_a_value_stands_does_not_depend_on_the_others() -> None:

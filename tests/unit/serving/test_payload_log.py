@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -119,7 +120,9 @@ def test_rows_and_labels_are_joined_by_id_and_row(loaded_frame: Loaded) -> None:
     assert (label["id"], label["row"], label["label"]) == (nonce(1).hex(), 1, "1")
     assert (label["version"], label["delay"]) == ("late-3", 60.0)
     assert here.written == 5
-    assert all(name.split("/")[1] == "version=late-4" for name in store.files)
+    assert sorted("/".join(name.split("/")[:2]) for name in store.files) == [
+        "labels/taken_by=late-4", "predictions/version=late-4",
+    ]  # fmt: skip
 
 
 def test_labels_kept_by_token_are_joined_as_the_docs_do(
@@ -144,6 +147,32 @@ def test_labels_kept_by_token_are_joined_as_the_docs_do(
     exec(compile(example, str(DOCS), "exec"), names)
     labelled = names["labelled"].sort_values("input.distance")
     assert labelled[["input.distance", "label"]].to_numpy().tolist() == [[2.5, "yes"], [3.5, "no"]]
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_both_folders_of_a_log_are_joined_as_the_docs_do(
+    loaded_frame: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
+    """Also where labels of an earlier release are in a folder that is called as a column is."""
+    (example,) = [
+        one for one in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S) if "drop_duplicates" in one
+    ]
+    here = log(loaded_frame, uri=str(tmp_path / "log"))
+    answer(here, 1, [(1.5, 7, "AA"), (2.5, 8, "")])
+    here.labels(Token("late-3", int(NOW * 1000), nonce(1), batch=2), [0, None], NOW + 60)
+    here.labels(Token("late-3", int(NOW * 1000), nonce(1), batch=2), [1, None], NOW + 90)
+    finished(here)
+    labels = tmp_path / "log" / "labels"
+    if earlier:
+        (labels / "taken_by=late-4").rename(labels / "version=late-4")
+    else:
+        assert set(pd.read_parquet(labels)["version"]) == {"late-3"}
+        assert set(ds.dataset(labels, partitioning="hive").to_table()["version"].to_pylist()) == {"late-3"}
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(example, str(DOCS), "exec"), names)
+    (row,) = names["labelled"].to_dict("records")
+    assert (row["input.distance"], row["label"], row["version"]) == (1.5, "1", "late-4")
 
 
 SHORT = bytes((4, *[0] * 26, 1, 1, *[0] * 16))
@@ -263,6 +292,16 @@ def test_texts_count_with_their_length_and_so_does_what_clients_call_their_reque
     here = log(loaded_frame, Store(), memory_bytes=1_000_000)
     for number in range(20):
         answer(here, number, [(1.0, 1, carrier)], request_id)
+    finished(here)
+    assert (here.written, here.dropped["full"]) == (9, 11)
+
+
+def test_labels_count_with_their_length(loaded_frame: Loaded) -> None:
+    """Of several classes they may be of any that is not known."""
+    here = log(loaded_frame, Store(), memory_bytes=1_000_000)
+    for number in range(20):
+        here.labels(Token("late-3", int(NOW * 1000), nonce(number), batch=1), [f"{number:<100000}"], NOW)
+    assert not here.fits(["x" * 100_000])
     finished(here)
     assert (here.written, here.dropped["full"]) == (9, 11)
 

@@ -193,17 +193,28 @@ def test_the_errors_of_a_regression_are_counted_alike() -> None:
     assert [counts[0] for counts in ours.slice_labels(VERSION, split).counts.values()] == [100] * 3
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
 @pytest.mark.parametrize(
-    "wish", [slices.Asked("x", bounds=(0.0, 10.0)), slices.Asked("x", values=("1", "2.5"))]
+    "wish", [slices.Asked("x", bounds=(0.1, 10.0)), slices.Asked("x", values=("0.1", "2.5", "20260101"))]
 )
-def test_numbers_are_told_apart_alike(wish: slices.Asked) -> None:
-    texts = ["-3", "0", "0.5", "10", "1", "2.5", "inf", ""]
-    frozen = slices.freeze(wish, np.array([1.0, 2.5, 20.0]))
-    column = reference.numeric("x", np.array([1.0, 2.5, 20.0]))
-    made = reference.Reference(3, (column,), reference.numeric("p", np.array([0.0, 1.0])), slices=(frozen,))
-    bins = Bins(reference.document(made), ["x"])
-    ours = [bins.cells({"x": text}, 0.5).groups for text in texts]
-    assert ours == [(frozen.code(float(text or "nan")),) for text in texts]
+def test_numbers_are_told_apart_alike(wish: slices.Asked, dtype: str, earlier: bool) -> None:
+    """Where a bundle of an earlier release does not say what the model takes, the column tells."""
+    texts = ["-3", "0", "0.1", "10", "1", "2.5", "inf", "", "1e300"]
+    column = np.array([0.1, 2.5, 19.9]).astype(dtype)
+    frozen = slices.freeze(wish, column)
+    bins = reference.numeric("x", column)
+    made = reference.Reference(3, (bins,), reference.numeric("p", np.array([0.0, 1.0])), slices=(frozen,))
+    document = reference.document(made)
+    if earlier:
+        del document["slices"][0]["datatype"]
+    found = Bins(document, ["x"])
+    taken = frozen.codes(np.array([float(text or "nan") for text in texts])).tolist()
+    assert [found.cells({"x": text}, 0.5).groups for text in texts] == [(code,) for code in taken]
+    if not earlier:
+        days = ["20260101", "20260102"]
+        codes = frozen.codes(np.array(days, float)).tolist()
+        assert [found.cells({"x": text}, 0.5).groups for text in days] == [(code,) for code in codes]
 
 
 def test_what_was_not_recorded_is_watched_by_nobody() -> None:

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,6 +44,35 @@ def test_one_value_and_a_column_of_float32_are_told_apart_alike(values) -> None:
     column = np.array(values, dtype=np.float32)
     for slicing in (AGE, FLAG, Slicing("x", "x", 0, True, bounds=(0.1, 0.3))):
         assert slicing.codes(column).tolist() == [slicing.code(value) for value in column.tolist()]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("wish", "groups"),
+    [
+        (Asked("x"), ["0.1", "0.2", "3", "0.1", "missing"]),
+        (Asked("x", values=("0.1", "3")), ["0.1", "other", "3", "0.1", "missing"]),
+        (Asked("x", bounds=(0.1, 0.2)), ["..0.1", "0.1..0.2", "0.2..", "..0.1", "missing"]),
+    ],
+)
+def test_numbers_of_a_file_are_told_apart_as_the_model_takes_them(
+    dtype: str, wish: Asked, groups: list[str]
+) -> None:
+    """0.1 in single precision is above 0.1."""
+    of_file = np.array([0.1, 0.2, 3, 0.1, NAN])
+    taken = of_file.astype(dtype)
+    frozen = freeze(wish, taken)
+    for slicing in (frozen, *slices.parse([json.loads(json.dumps(frozen.document()))])):
+        for column in (of_file, taken, taken.astype(np.float64)):
+            assert [slicing.groups[code] for code in slicing.codes(column)] == groups
+        assert [slicing.groups[slicing.code(value)] for value in taken.tolist()] == groups
+
+
+def test_whole_numbers_are_told_apart_in_full() -> None:
+    """Two of them are one number in single precision."""
+    days = np.array([20260101, 20260102])
+    slicing = freeze(Asked("day", values=("20260101", "20260102")), days)
+    assert slicing.codes(days).tolist() == slicing.codes(days.astype(float)).tolist() == [0, 1]
 
 
 def test_without_bounds_or_values_the_training_rows_suggest_groups() -> None:
