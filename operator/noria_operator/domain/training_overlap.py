@@ -35,7 +35,7 @@ def shared(spec: TrainingJobSpec, chosen: Mapping[str, Json]) -> str:
             trained, judged = (_shown(one.name, chosen.get(one.name)) for one in (source, held))
             return (
                 f"the model would be judged on rows that it was trained on: {trained} and {judged} overlap "
-                f"in {held.uri}; let {source.name} skip what {held.name} reads{_skip(spec, held.name)}"
+                f"in {held.uri}; {_apart(spec, source.name, held.name)}"
             )
     return ""
 
@@ -136,6 +136,10 @@ def _shown(name: str, partitions: Json | None) -> str:
     return f"{name} ({partitions['by']} {partitions['oldest']} to {partitions['newest']})"
 
 
-def _skip(spec: TrainingJobSpec, held: str) -> str:
-    select = next(source.select for source in spec.data if source.name == held)
-    return f", as with skip: {select.last + select.skip}" if select is not None else ""
+def _apart(spec: TrainingJobSpec, trained: str, held: str) -> str:
+    """What keeps them apart."""
+    mine, its = (next(source for source in spec.data if source.name == name) for name in (trained, held))
+    if mine.select is None and mine.uri != its.uri:
+        return f"let {trained} name the folder that it reads, or choose partitions by select"
+    skip = f", as with skip: {its.select.last + its.select.skip}" if its.select is not None else ""
+    return f"let {trained} skip what {held} reads{skip}"

@@ -97,6 +97,12 @@ def test_a_partition_of_what_is_read_whole_is_trained_on_and_of_a_folder_nobody_
         assert unknown(given, {}) == (start + why if why else "")
 
 
+def test_whoever_names_a_whole_location_is_told_to_name_what_is_read_of_it() -> None:
+    data = [{"name": "train", "uri": LAKE}, {"name": "holdout", "uri": f"{LAKE}/split=holdout"}]
+    said = shared(parse_as(TrainingJob, training_job(data=data)).spec, {})
+    assert said.endswith("; let train name the folder that it reads, or choose partitions by select")
+
+
 def test_where_nobody_knows_what_the_model_was_trained_on_its_own_gates_say_so() -> None:
     gate = Gate(metric="auc", min=Decimal("0.5"))
     (verdict,) = judge([gate], Scores({"auc": "0.75"}, unknown="not known whether"))
