@@ -248,7 +248,8 @@ def kubectl(admin: Path, *words: str) -> str:
 def test_kubectl_shows_columns_short_names_and_the_category(admin: Path, api: Api) -> None:
     api.post(collection("ModelDeployment"), with_changes(BASES["md"], {"metadata.name": "shown"}))
     header = kubectl(admin, "get", "md", "shown").splitlines()[0].split()
-    assert header == ["NAME", "MODEL", "STABLE", "CANARY", "STEP", "WEIGHT", "PHASE", "READY", "AGE"]
+    columns = ["NAME", "MODEL", "STABLE", "CANARY", "STEPS-DONE", "WEIGHT", "PHASE", "READY", "AGE"]
+    assert header == columns
     assert "modeldeployment.noria.dev/shown" in kubectl(admin, "get", "noria")
     assert "shown" in kubectl(admin, "get", "md", "--field-selector", "spec.model=flight-delay")
     assert "shown" not in kubectl(admin, "get", "md", "--field-selector", "spec.model=other")

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from noria_operator.domain import disagreement
 from noria_operator.domain.analysis import Analysis
 from noria_operator.domain.queries import anew
-from noria_operator.domain.rollout_arms import views
+from noria_operator.domain.rollout_arms import for_a_winner, views
 from noria_operator.domain.rollout_evidence import decided
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_scene import (
@@ -248,9 +248,9 @@ def next_step(scene: Scene, state: State, why: str = "") -> Outcome:
     tail = f" ({why})" if why else ""
     if index >= len(steps) and scene.policy.compares:
         arms = ", ".join(one.target.version for one in state.challengers)
-        return happened(
-            scene, state, Happened.STEP, version, f"{arms}: time and requests are full, waiting for a winner"
-        )
+        event = Happened.PAUSED if scene.policy.asks_for_a_winner else Happened.STEP
+        message = f"{arms}: time and requests are full{for_a_winner(scene.policy)}"
+        return happened(scene, state, event, version, message)
     if index >= len(steps):
         waits = ", waiting for a verdict" if sends(scene.policy) else ""
         message = f"{version}: steps done{waits}{tail}"

@@ -64,6 +64,13 @@ def standings(state: State) -> str:
     return ", ".join(told)
 
 
+def for_a_winner(policy: Policy) -> str:
+    """What an experiment waits for whose arms have all had their time and requests."""
+    if policy.asks_for_a_winner:
+        return "; annotate noria.dev/promote: <version> to name the winner, or abort"
+    return ", waiting for a winner"
+
+
 def without_first(state: State) -> State:
     """The state in which the first challenger is on trial no more; the step ends with the last one."""
     rest = _all(state)[1:]

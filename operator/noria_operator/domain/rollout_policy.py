@@ -137,6 +137,11 @@ class Policy:
         return self.sticky or self.preview or self.by_pods or any(step.match for step in self.steps)
 
     @property
+    def asks_for_a_winner(self) -> bool:
+        """Whether nobody but a person says who wins the experiment."""
+        return self.experiment is not None and self.experiment.promote == "Never"
+
+    @property
     def compares(self) -> bool:
         """Whether this is asked of an arm of an experiment."""
         return self.rivals > 1

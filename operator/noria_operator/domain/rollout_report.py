@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from noria_operator.domain.rollout_arms import seats, standings
+from noria_operator.domain.rollout_arms import for_a_winner, seats, standings
 from noria_operator.domain.rollout_children import in_its_way, in_the_way, recreating
 from noria_operator.domain.rollout_observed import Observed
 from noria_operator.domain.rollout_policy import Policy
@@ -100,7 +100,7 @@ def _of_experiment(
     if step.mode == Mode.SHIFTING:
         shifts = f"experiment: waiting until every ready router has {arms} in force"
         return f"experiment stays at {arms}" if waits_for_spec(policy, state) else shifts
-    rest = ", waiting for a winner" if step.index else _of_arms(policy, state, now)
+    rest = for_a_winner(policy) if step.index else _of_arms(policy, state, now)
     told = (f"experiment: {arms}{rest}", _of_latecomers(state), target.message, observed.obstacle)
     return "; ".join(filter(None, told))
 

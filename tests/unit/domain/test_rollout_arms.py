@@ -568,13 +568,37 @@ def test_without_a_winner_it_stays_as_it_is_for_a_person_to_choose(promote: str,
     world = tied(promote=promote)
     assert world.plan is not None
     assert world.plan.phase is Phase.PAUSED
-    assert world.events.count(Happened.PAUSED) == 1
+    assert world.events.count(Happened.PAUSED) == (2 if promote == "Never" else 1)
     assert weights(world) == {"m-1": 60, "m-2": 20, "m-3": 10, "m-4": 10}
     told = next(entry for entry in reversed(world.state.history) if entry.event == Happened.PAUSED)
     assert why in told.message
     assert "annotate noria.dev/promote: <version>" in told.message
     assert message(world).startswith("experiment paused at m-2 weight 20")
     assert told.message in message(world), "it says so for as long as it lasts"
+
+
+@pytest.mark.parametrize("aborts", [False, True], ids=["pauses", "aborts"])
+def test_whom_a_person_has_to_name_is_said_once_the_figures_are_there(aborts: bool) -> None:
+    """And not only by maxHold, which may end all arms."""
+    experiment = replace(TRIAL, promote="Never")
+    world = trial(replace(ASKED, max_hold=60 * MINUTE, abort_on_max_hold=aborts, experiment=experiment))
+    world.run(3, requests=6000, every=60)
+    assert "promote" not in message(world)
+    assert world.events.count(Happened.PAUSED) == 0
+    world.run(6, requests=6000, every=60)
+    assert world.plan is not None
+    assert world.plan.phase is Phase.PROGRESSING
+    assert "waiting for a winner" not in message(world)
+    assert message(world).endswith("annotate noria.dev/promote: <version> to name the winner, or abort")
+    (told,) = (entry for entry in world.state.history if entry.event == Happened.PAUSED)
+    assert told.message == (
+        "m-2, m-3, m-4: time and requests are full; "
+        "annotate noria.dev/promote: <version> to name the winner, or abort"
+    )
+    world.commands["promote"] = "m-3@ann"
+    world.settle()
+    world.run(3, requests=6000)
+    assert world.state.stable == revision(3)
 
 
 def test_a_hold_for_requests_says_which_arm_got_too_few() -> None:

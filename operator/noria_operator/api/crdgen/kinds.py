@@ -92,7 +92,7 @@ DEFINITIONS: Final = (
             column("Model", ".spec.model"),
             column("Stable", ".status.stable.version"),
             column("Canary", ".status.candidate.version"),
-            column("Step", ".status.step.index", type_="integer"),
+            column("Steps-Done", ".status.step.index", type_="integer"),
             column(
                 "Weight", ".status.traffic[1].weight", type_="integer", text="Share of the canary in percent."
             ),
