@@ -1,8 +1,8 @@
 """A class of the user's own behind the signature.
 
-In: rows by input name; the class sees them read-only. Out: copies of its answers, each checked against the
-signature. Invariant: whatever the class does or raises, this process gets an answer of the stated shape or an
-Exception.
+In: rows by input name, in any order; the class sees them read-only, in the order of the signature, as it may
+join them to one matrix. Out: copies of its answers, each checked against the signature. Invariant: whatever
+the class does or raises, this process gets an answer of the stated shape or an Exception.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class PythonBackend:
         self._labels = _labels(signature, classes)
 
     def predict(self, inputs: Mapping[str, Array]) -> list[Array]:
-        rows, answer = len(next(iter(inputs.values()))), ask(self._model, inputs)
+        ordered = {tensor.name: inputs[tensor.name] for tensor in self.signature.inputs}
+        rows, answer = len(next(iter(ordered.values()))), ask(self._model, ordered)
         expected = {tensor.name: tensor for tensor in self.signature.outputs}
         optional = {LABEL} if self._labels is not None else set()
         if not expected.keys() - optional <= answer.keys() <= expected.keys():

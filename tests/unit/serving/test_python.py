@@ -28,6 +28,7 @@ from noria_serving.model.modules import Modules
 from noria_serving.model.python import PythonBackend, open_python, outputs_of
 from noria_serving.packing import archive
 from noria_serving.payload.settings import LogSettings
+from noria_serving.protocol import v2
 from noria_serving.server.app import App
 from noria_serving.server.models import Models, load_service
 from noria_serving.server.service import Service
@@ -356,7 +357,7 @@ def test_a_wrong_answer_says_what_was_expected(answer: Any, words: str) -> None:
 
 def test_a_whole_number_that_has_no_place_in_its_output_is_refused() -> None:
     """Of wider numbers than those that the first answer had."""
-    shape = Signature((), (Tensor("count", "INT8", (-1,)),))
+    shape = Signature(SIGNATURE.inputs, (Tensor("count", "INT8", (-1,)),))
     for count in (300, -129):
         with pytest.raises(ValueError, match=f"holds {count}, which is no INT8"):
             PythonBackend(Stub({"count": [1, 2, count]}), shape, [], lambda: None).predict(ROWS)
@@ -371,6 +372,27 @@ def test_a_model_does_not_decide_when_the_server_ends(error: BaseException) -> N
 
     with pytest.raises(RuntimeError, match=type(error).__name__):
         backend(raising).predict(ROWS)
+
+
+@pytest.mark.parametrize("listed", ["anb", "bna"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_columns_come_in_the_order_of_those_of_training_however_a_request_has_them(
+    listed: str, rows: int
+) -> None:
+    datatypes = {"a": "FP64", "n": "INT64", "b": "FP64"}
+    shape = Signature(
+        tuple(Tensor(name, datatype, (-1, 1)) for name, datatype in datatypes.items()),
+        (Tensor("sum", "FP64", (-1,)),),
+    )
+    model = Stub(lambda inputs: {"sum": np.hstack([*inputs.values()]) @ [100, 10, 1]})
+    values = {"a": 1, "n": 2, "b": 3}
+    tensors = [
+        {"name": name, "datatype": datatypes[name], "shape": [rows, 1], "data": [values[name]] * rows}
+        for name in listed
+    ]
+    request = v2.decode(json.dumps({"inputs": tensors}).encode(), shape)
+    (answer,) = PythonBackend(model, shape, [], lambda: None).predict(request.inputs)
+    assert answer.tolist() == [123] * rows
 
 
 def test_rows_are_read_only_and_answers_are_copies() -> None:
