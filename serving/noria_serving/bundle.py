@@ -160,7 +160,9 @@ def save(
     claims = _decimals(metrics or {})
     if scoring.labels_only:
         _refuse_probabilities(claims)
-    scored = scoring.read(converted.backend.predict(inputs))
+    outputs = converted.backend.predict(inputs)
+    _refuse_by_batch(shape, outputs, len(y))
+    scored = scoring.read(outputs)
     prediction = said(scored) if scoring.labels_only else scored[0]
     apart = asked(os.environ.get(contract.ENV_SLICES)) if slices is None else wanted(slices)
     bins = reference.build(
@@ -301,7 +303,6 @@ def _golden(converted: conversion.Converted, inputs: Mapping[str, Array], tolera
     rows = {name: array[picked] for name, array in inputs.items()}
     signature: Signature = converted.backend.signature
     outputs = converted.backend.predict(rows)
-    _refuse_by_batch(signature, outputs, len(picked))
     return {
         "schema": GOLDEN_SCHEMA,
         "tolerance": tolerance,
