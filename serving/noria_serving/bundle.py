@@ -26,6 +26,7 @@ from noria_serving import (
     conversion,
     held_out,
     packing,
+    probabilities,
     prove,
     reference,
     residuals,
@@ -162,6 +163,7 @@ def save(
         _refuse_probabilities(claims)
     outputs = converted.backend.predict(inputs)
     _refuse_by_batch(shape, outputs, len(y))
+    probabilities.check(outputs, shape, scoring, classes)
     scored = scoring.read(outputs)
     prediction = said(scored) if scoring.labels_only else scored[0]
     apart = asked(os.environ.get(contract.ENV_SLICES)) if slices is None else wanted(slices)
@@ -233,7 +235,7 @@ def _converted(
         raise NoriaError(Reason.DATA_INVALID, "files= is for a class of your own; leave it out")
     data = _onnx_bytes(model)
     if data is None:
-        classes = _classes(() if task == "regression" else getattr(model, "classes_", ()))
+        classes = [] if task == "regression" else _classes(getattr(model, "classes_", ()), task)
         return conversion.convert(model, rows, arrays, task, holdout=holdout), arrays, classes
     converted, signature = conversion.raw_onnx(data, arrays)
     if len(signature.inputs) == 1 and len(arrays) == 1:
@@ -246,7 +248,7 @@ def _converted(
 
 def _labels_of(y: Any, task: str) -> list[Any]:
     """The labels, sorted."""
-    return _classes(() if task == "regression" else np.unique(np.asarray(y)))
+    return [] if task == "regression" else _classes(np.unique(np.asarray(y)), task)
 
 
 def _onnx_bytes(model: Any) -> bytes | None:
@@ -270,7 +272,7 @@ def _task(model: Any) -> str:
     )
 
 
-def _classes(values: Any) -> list[Any]:
+def _classes(values: Any, task: str) -> list[Any]:
     """Labels as they are served: whole numbers (1.0 is one), truth values or text."""
     labels = [value.item() if isinstance(value, np.generic) else value for value in values]
     if odd := [label for label in labels if isinstance(label, float) and not label.is_integer()]:
@@ -278,6 +280,12 @@ def _classes(values: Any) -> list[Any]:
             Reason.DATA_INVALID,
             f"labels are whole numbers, truth values or text, and {odd[0]} is none of these: leave out rows "
             "without a label, make text of it (y.astype(str)), or give task='regression'",
+        )
+    if task == "binary" and len(labels) != 2:
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"task='binary' is of two classes, and there are {len(labels)}: {labels[:20]}; hand over rows of "
+            "both, or give task='multiclass'",
         )
     return [int(label) if isinstance(label, float) else label for label in labels]
 

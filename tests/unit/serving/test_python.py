@@ -213,6 +213,19 @@ def test_a_class_with_a_thread_of_its_own_is_saved(tmp_path: Path, imported: Imp
     assert made.format == "python"
 
 
+def test_a_class_whose_probabilities_are_none_is_refused(tmp_path: Path, imported: Imported, matrix) -> None:
+    (tmp_path / "sure.py").write_text(
+        "import numpy as np\nfrom noria_serving import PythonModel\n"
+        "class Sure(PythonModel):\n"
+        "    def predict(self, inputs):\n"
+        "        return {'probabilities': np.full((len(inputs['input-0']), 2), 2.0)}\n"
+    )
+    sure = imported.load(tmp_path, "sure:Sure")
+    error = refusal(lambda: bundle.save(sure, *matrix, tmp_path / "b", task="binary"))
+    assert error.reason is Reason.MODEL_INVALID
+    assert "'probabilities' holds 2, which is no probability" in error.message
+
+
 class Nested(PythonModel):
     """In a module whose package is no package of its own: tests run it as a class of the program itself."""
 
