@@ -30,6 +30,7 @@ from noria_serving.model.sklearn import PANDAS, open_skops
 from noria_serving.model.sklearn_names import makes_frames
 from noria_serving.model.tabular import Encoding
 from noria_serving.onnx_export import exported
+from noria_serving.rows import typed
 from noria_serving.signature import DATATYPES, MATRIX, Signature, Tensor
 
 Array = NDArray[Any]
@@ -79,7 +80,8 @@ def _column(series: Any, name: str) -> Array:
     if kind == "b":
         return np.asarray(series.to_numpy(), dtype=np.bool_)
     if kind in "iu" and not series.isna().any():
-        return np.asarray(series.to_numpy(), dtype=np.int64)
+        wide = kind == "u" and (series > np.iinfo(np.int64).max).any()
+        return np.asarray(series.to_numpy(), dtype=np.uint64 if wide else np.int64)
     if kind in "fiu":
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
     values = ["" if missing else value for value, missing in zip(series.tolist(), series.isna(), strict=True)]
@@ -90,10 +92,25 @@ def _column(series: Any, name: str) -> Array:
     return np.array(values, dtype=object)
 
 
-def cast(arrays: Mapping[str, Array], signature: Signature) -> dict[str, Array]:
-    """The same rows in the datatypes that the model takes, and columns in its dimensions."""
-    typed = {t: arrays[t.name].astype(DATATYPES[t.datatype], copy=False) for t in signature.inputs}
-    return {t.name: array.reshape(t.column) if array.shape[1] == 1 else array for t, array in typed.items()}
+def cast(arrays: Mapping[str, Array], signature: Signature, *, of: str = "X") -> dict[str, Array]:
+    """The same rows in the datatypes that the model takes, and columns in its dimensions. DataInvalid, with
+    the column and whose it is (`of`), for what has no place there, as a gap has none among whole numbers.
+    """
+    fitted = {t: _fitted(arrays[t.name], t, of) for t in signature.inputs}
+    return {t.name: array.reshape(t.column) if array.shape[1] == 1 else array for t, array in fitted.items()}
+
+
+def _fitted(array: Array, tensor: Tensor, of: str) -> Array:
+    if array.dtype == DATATYPES[tensor.datatype]:
+        return array
+    try:
+        return typed(tensor.name, array, tensor.datatype)
+    except NoriaError as error:
+        raise NoriaError(
+            error.reason,
+            f"{of}: {error.message}; leave such rows out, or let the model take floating-point numbers there "
+            "(X[column].astype(float) before training)",
+        ) from error
 
 
 def convert(
@@ -137,7 +154,7 @@ def sampled(rows: Any, arrays: Mapping[str, Array], holdout: Any) -> tuple[Any, 
         held, _ = table(holdout)
         if {n: a.shape[1] for n, a in held.items()} != {n: a.shape[1] for n, a in arrays.items()}:
             raise NoriaError(Reason.DATA_INVALID, "holdout must have the columns of X, in the same order")
-        rows, arrays = holdout, held
+        rows, arrays = holdout, cast(held, Signature(inputs_of(arrays, "FP64"), ()), of="holdout")
     count = len(next(iter(arrays.values())))
     picked = np.unique(np.linspace(0, count - 1, min(count, PARITY_ROWS)).astype(int))
     subset = rows.iloc[picked] if hasattr(rows, "iloc") else np.asarray(rows)[picked]

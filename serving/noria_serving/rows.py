@@ -84,7 +84,7 @@ class Rows:
                 Reason.DATA_INVALID, f"the rows lack columns that the model takes: {missing[:20]}"
             )
         return {
-            t.name: _typed(t.name, self.columns[t.name][start:end], t.datatype).reshape(t.column)
+            t.name: typed(t.name, self.columns[t.name][start:end], t.datatype).reshape(t.column)
             for t in signature.inputs
         }
 
@@ -99,11 +99,11 @@ class Rows:
                 f"({missing[:20]} are missing), or train on a DataFrame",
             )
         return np.column_stack(
-            [_typed(n, self.columns[n][start:end], signature.inputs[0].datatype) for n in names]
+            [typed(n, self.columns[n][start:end], signature.inputs[0].datatype) for n in names]
         )
 
 
-def _typed(name: str, values: Array, datatype: str) -> Array:
+def typed(name: str, values: Array, datatype: str) -> Array:
     """A column in the datatype that the model takes; what has no place in a whole number is refused."""
     if datatype == "BYTES":
         return values if values.dtype.kind == "O" else texts_of(values)
@@ -113,16 +113,17 @@ def _typed(name: str, values: Array, datatype: str) -> Array:
     if whole and not np.isfinite(values.astype(np.float64)).all():
         raise _unfit(name, f"has missing values where the model takes {datatype}")
     with np.errstate(invalid="ignore", over="ignore"):
-        typed = values.astype(DATATYPES[datatype])
-    if whole and (unlike := typed != values).any():
+        given = values.astype(DATATYPES[datatype])
+    if whole and (unlike := given != values).any():
         raise _unfit(name, f"holds {values[unlike][0]:g}, which is no {datatype}")
-    return typed
+    return given
 
 
 def texts_of(values: Array) -> Array:
     """Numbers that stand for text, as a file writes them: 5 is not "5.0", a missing one is empty."""
-    texts = ["" if value != value else spelling(value) for value in values.tolist()]  # noqa: PLR0124  NaN
-    return np.array(texts, dtype=object)
+    flat = values.reshape(-1).tolist()
+    texts = ["" if value != value else spelling(value) for value in flat]  # noqa: PLR0124  NaN
+    return np.array(texts, dtype=object).reshape(values.shape)
 
 
 def _unfit(name: str, what: str) -> NoriaError:

@@ -1,0 +1,85 @@
+"""Rows that are handed over with a model: they are such as it takes, or refused by that reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from onnx import TensorProto, helper
+
+from noria_serving import bundle, conversion
+from noria_serving.errors import NoriaError, Reason
+from noria_serving.signature import Signature, Tensor
+
+COUNT = 60
+LABELS = np.arange(COUNT) % 2
+
+
+def months(**changes: object) -> pd.DataFrame:
+    """A column of numbers and one of whole numbers."""
+    table = pd.DataFrame({"distance": np.linspace(0, 9, COUNT) + 5 * LABELS, "month": np.arange(COUNT) % 12})
+    return table.assign(**changes)
+
+
+def refusal(*arguments: object, **options: object) -> str:
+    with pytest.raises(NoriaError) as caught:
+        bundle.save(*arguments, **options)
+    assert caught.value.reason is Reason.DATA_INVALID
+    return caught.value.message
+
+
+def doubled(datatype: int) -> onnx.ModelProto:
+    """An ONNX model of one column, `month`."""
+    node = helper.make_node("Cast", ["month"], ["number"], to=TensorProto.FLOAT)
+    rows = helper.make_tensor_value_info("month", datatype, ["N", 1])
+    number = helper.make_tensor_value_info("number", TensorProto.FLOAT, ["N", 1])
+    graph = helper.make_graph([node], "month", [rows], [number])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ([None, *range(1, COUNT)], "has missing values where the model takes INT64"),
+        ([3.5, *range(1, COUNT)], "holds 3.5, which is no INT64"),
+        (["May"] * COUNT, "holds text where the model takes INT64"),
+    ],
+)
+def test_held_out_rows_that_the_model_cannot_take_are_refused_by_their_column(
+    column: list[object], words: str, tmp_path: Path
+) -> None:
+    from sklearn.tree import DecisionTreeClassifier
+
+    table = months()
+    model = DecisionTreeClassifier(max_depth=2).fit(table, LABELS)
+    message = refusal(model, table, LABELS, tmp_path, holdout=months(month=column))
+    assert message.startswith(f"holdout: column 'month' {words}")
+    assert "astype(float)" in message
+
+
+@pytest.mark.parametrize(("value", "words"), [(np.nan, "has missing values"), (3.7, "holds 3.7")])
+def test_rows_that_an_onnx_model_of_whole_numbers_cannot_take_are_refused(
+    value: float, words: str, tmp_path: Path
+) -> None:
+    table, targets = pd.DataFrame({"month": [1.0, 2.0, value]}), [1.0, 2.0, 3.0]
+    message = refusal(doubled(TensorProto.INT64), table, targets, tmp_path, task="regression")
+    assert message.startswith(f"X: column 'month' {words}")
+    whole = table.fillna(3).round()
+    saved = bundle.save(doubled(TensorProto.INT64), whole, targets, tmp_path, task="regression")
+    assert saved.signature["inputs"][0]["datatype"] == "INT64"
+    message = refusal(
+        doubled(TensorProto.INT64), whole, targets, tmp_path / "b",
+        task="regression", holdout=table, holdout_y=targets,
+    )  # fmt: skip
+    assert message.startswith(f"holdout: column 'month' {words}")
+
+
+def test_whole_numbers_beyond_the_largest_are_not_made_negative() -> None:
+    arrays, _ = conversion.table(pd.DataFrame({"id": np.array([1, 2**63 + 9], np.uint64)}))
+    wide = Signature((Tensor("id", "UINT64", (-1, 1)),), ())
+    assert conversion.cast(arrays, wide)["id"].tolist() == [[1], [2**63 + 9]]
+    with pytest.raises(NoriaError, match=r"X: column 'id' holds 9.22337e.18, which is no INT64"):
+        conversion.cast(arrays, Signature(conversion.inputs_of(arrays, "FP64"), ()))
