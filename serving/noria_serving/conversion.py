@@ -77,15 +77,21 @@ def table(rows: Any) -> tuple[dict[str, Array], list[str]]:
 
 def _column(series: Any, name: str) -> Array:
     kind = getattr(series.dtype, "kind", "O")
-    if kind == "b":
+    if kind == "b" and not series.isna().any():
         return np.asarray(series.to_numpy(), dtype=np.bool_)
     if kind in "iu" and not series.isna().any():
         wide = kind == "u" and (series > np.iinfo(np.int64).max).any()
         return np.asarray(series.to_numpy(), dtype=np.uint64 if wide else np.int64)
-    if kind in "fiu":
+    if kind in "fiub":
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
     values = ["" if missing else value for value, missing in zip(series.tolist(), series.isna(), strict=True)]
     if any(not isinstance(value, str) for value in values):
+        if hasattr(series, "cat"):
+            raise NoriaError(
+                Reason.DATA_INVALID,
+                f"column {name!r} has categories that are no text, as which they are sent: before training, "
+                f"X[{name!r}] = X[{name!r}].cat.rename_categories(str)",
+            )
         raise NoriaError(
             Reason.DATA_INVALID, f"column {name!r} ({series.dtype}) is neither numbers nor strings"
         )

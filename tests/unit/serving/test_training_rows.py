@@ -83,3 +83,23 @@ def test_whole_numbers_beyond_the_largest_are_not_made_negative() -> None:
     assert conversion.cast(arrays, wide)["id"].tolist() == [[1], [2**63 + 9]]
     with pytest.raises(NoriaError, match=r"X: column 'id' holds 9.22337e.18, which is no INT64"):
         conversion.cast(arrays, Signature(conversion.inputs_of(arrays, "FP64"), ()))
+
+
+@pytest.mark.parametrize("kinds", [[7, 9], [True, False]])
+def test_categories_that_are_no_text_are_refused_with_how_to_make_them_text(kinds: list[object]) -> None:
+    column = pd.Series(pd.Categorical([*kinds, None, *kinds], kinds))
+    with pytest.raises(NoriaError, match="column 'kind' has categories that are no text") as caught:
+        conversion.table(pd.DataFrame({"kind": column}))
+    assert caught.value.reason is Reason.DATA_INVALID
+    assert "X['kind'] = X['kind'].cat.rename_categories(str)" in caught.value.message
+    named = pd.DataFrame({"kind": column.cat.rename_categories(str)})
+    texts = list(map(str, kinds))
+    assert conversion.table(named)[0]["kind"].ravel().tolist() == [*texts, "", *texts]
+
+
+def test_truth_values_with_gaps_are_numbers_as_whole_numbers_with_gaps_are() -> None:
+    table = pd.DataFrame({"late": pd.array([True, None, False], "boolean")})
+    (values,) = conversion.table(table)[0].values()
+    assert values.dtype == np.float64
+    np.testing.assert_array_equal(values.ravel(), [1.0, np.nan, 0.0])
+    assert conversion.table(table.dropna())[0]["late"].dtype == bool
