@@ -275,6 +275,13 @@ def raw_onnx(data: bytes, arrays: Mapping[str, Array]) -> tuple[Converted, Signa
         tuple(_filled(_node(node, "input"), arrays) for node in session.get_inputs()),
         tuple(_node(node, "output") for node in session.get_outputs()),
     )
+    wide = [tensor for tensor in signature.inputs if any(size > 1 for size in tensor.shape[1:])]
+    if wide and len(signature.inputs) > 1:
+        raise NoriaError(
+            Reason.MODEL_INVALID,
+            f"input {wide[0].name!r} takes {np.prod(wide[0].shape[1:])} numbers a row, and X has one column "
+            "for each of several inputs: join them to one matrix in the model, or serve a class of your own",
+        )
     return Converted("onnx", data, OnnxModel(data, signature), None), signature
 
 

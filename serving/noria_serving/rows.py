@@ -73,8 +73,10 @@ class Rows:
 
     def inputs(self, signature: Signature, start: int, end: int) -> dict[str, Array]:
         """A slice of the rows as the model's input tensors."""
-        if signature.matrix and signature.inputs[0].name not in self.columns:
-            return {signature.inputs[0].name: self._matrix(signature, start, end)}
+        first = signature.inputs[0]
+        matrix = signature.matrix or [(t.name, t.shape) for t in signature.inputs] == [(MATRIX, (-1, 1))]
+        if matrix and first.name not in self.columns:
+            return {first.name: self._matrix(signature, start, end)}
         missing = [t.name for t in signature.inputs if t.name not in self.columns]
         for name in missing:
             if name in self.unread:
@@ -82,6 +84,12 @@ class Rows:
         if missing:
             raise NoriaError(
                 Reason.DATA_INVALID, f"the rows lack columns that the model takes: {missing[:20]}"
+            )
+        if wide := [t for t in signature.inputs if any(size not in (-1, 1) for size in t.shape[1:])]:
+            raise NoriaError(
+                Reason.DATA_INVALID,
+                f"input {wide[0].name!r} of shape {list(wide[0].shape)} has more than one column, which "
+                "rows of a file have no form for",
             )
         return {
             t.name: typed(t.name, self.columns[t.name][start:end], t.datatype).reshape(t.column)
@@ -93,10 +101,11 @@ class Rows:
         names = [f"x{i}" for i in range(width)]
         missing = [name for name in names if name not in self.columns]
         if missing:
+            wanted = "column x0" if width == 1 else f"columns x0 to x{width - 1}"
             raise NoriaError(
                 Reason.DATA_INVALID,
-                f"the model takes one matrix {MATRIX}; name the columns x0 to x{width - 1} "
-                f"({missing[:20]} are missing), or train on a DataFrame",
+                f"the model takes one matrix {MATRIX}; name the {wanted} ({missing[:20]} are missing), or "
+                "train on a DataFrame",
             )
         return np.column_stack(
             [typed(n, self.columns[n][start:end], signature.inputs[0].datatype) for n in names]

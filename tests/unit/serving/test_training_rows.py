@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
-from noria_serving import bundle, conversion
+from noria_serving import bundle, conversion, rows
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.signature import Signature, Tensor
 
@@ -103,3 +103,37 @@ def test_truth_values_with_gaps_are_numbers_as_whole_numbers_with_gaps_are() -> 
     assert values.dtype == np.float64
     np.testing.assert_array_equal(values.ravel(), [1.0, np.nan, 0.0])
     assert conversion.table(table.dropna())[0]["late"].dtype == bool
+
+
+def test_the_one_column_of_a_matrix_is_found_in_files_as_the_first_of_several_is(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("x0,x1\n1,2\n3,4\n")
+    read = rows.read(str(tmp_path))
+    for width, given in ((1, [[1], [3]]), (2, [[1, 2], [3, 4]])):
+        shape = Signature((Tensor("input-0", "FP32", (-1, width)),), ())
+        assert read.inputs(shape, 0, 2)["input-0"].tolist() == given
+    with pytest.raises(NoriaError, match=r"columns that the model takes: .'age'"):
+        read.inputs(Signature((Tensor("age", "FP32", (-1, 1)),), ()), 0, 2)
+    (tmp_path / "rows.csv").write_text("age\n1\n")
+    with pytest.raises(NoriaError, match=r"name the column x0 .*x0.* are missing.*, or"):
+        rows.read(str(tmp_path)).inputs(Signature((Tensor("input-0", "FP32", (-1, 1)),), ()), 0, 1)
+
+
+def test_inputs_of_several_numbers_a_row_beside_others_are_refused_by_name(tmp_path: Path) -> None:
+    node = helper.make_node("Concat", ["ids", "age"], ["both"], axis=1)
+    total = helper.make_node("ReduceSum", ["both"], ["total"], keepdims=1)
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", width])
+        for name, width in (("ids", 3), ("age", 1))
+    ]
+    out = helper.make_tensor_value_info("total", TensorProto.FLOAT, ["N", 1])
+    graph = helper.make_graph([node, total], "wide", inputs, [out])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    table = pd.DataFrame({"ids": [1.0, 2.0], "age": [3.0, 4.0]})
+    with pytest.raises(NoriaError, match=r"'ids' takes 3 numbers a row, and X has one.*join") as caught:
+        bundle.save(model, table, [1.0, 2.0], tmp_path / "b", task="regression")
+    assert caught.value.reason is Reason.MODEL_INVALID
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    shape = Signature((Tensor("ids", "FP32", (-1, 3)), Tensor("age", "FP32", (-1, 1))), ())
+    with pytest.raises(NoriaError, match=r"'ids' of shape .-1, 3. has more than one column") as caught:
+        rows.read(str(tmp_path / "rows.csv")).inputs(shape, 0, 2)
+    assert caught.value.reason is Reason.DATA_INVALID
