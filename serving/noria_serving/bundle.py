@@ -25,6 +25,7 @@ from noria_serving import (
     contract,
     conversion,
     held_out,
+    onnx_import,
     packing,
     probabilities,
     prove,
@@ -233,30 +234,17 @@ def _converted(
         return tracing.traced(model, sample, task, classes), arrays, classes
     if files:
         raise NoriaError(Reason.DATA_INVALID, "files= is for a class of your own; leave it out")
-    data = _onnx_bytes(model)
+    data = onnx_import.contents(model)
     if data is None:
         classes = [] if task == "regression" else _classes(getattr(model, "classes_", ()), task)
         return conversion.convert(model, rows, arrays, task, holdout=holdout), arrays, classes
-    converted, signature = conversion.raw_onnx(data, arrays)
-    if len(signature.inputs) == 1 and len(arrays) == 1:
-        arrays = {signature.inputs[0].name: next(iter(arrays.values()))}
-    elif set(arrays) != {tensor.name for tensor in signature.inputs}:
-        wanted = [tensor.name for tensor in signature.inputs]
-        raise NoriaError(Reason.DATA_INVALID, f"the columns of X must be the model's inputs {wanted[:20]}")
+    converted, arrays = onnx_import.taken(data, arrays)
     return converted, arrays, _labels_of(y, task)
 
 
 def _labels_of(y: Any, task: str) -> list[Any]:
     """The labels, sorted."""
     return [] if task == "regression" else _classes(np.unique(np.asarray(y)), task)
-
-
-def _onnx_bytes(model: Any) -> bytes | None:
-    if isinstance(model, bytes):
-        return model
-    if isinstance(model, str | os.PathLike):
-        return Path(model).read_bytes()
-    return model.SerializeToString(deterministic=True) if hasattr(model, "SerializeToString") else None
 
 
 def _task(model: Any) -> str:

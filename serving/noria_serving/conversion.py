@@ -25,7 +25,7 @@ from noria_serving.errors import NoriaError, Reason
 from noria_serving.model import lean
 from noria_serving.model.base import Backend
 from noria_serving.model.formats import open_booster
-from noria_serving.model.onnx import TYPES, OnnxModel, open_session
+from noria_serving.model.onnx import OnnxModel
 from noria_serving.model.sklearn import PANDAS, open_skops
 from noria_serving.model.sklearn_names import makes_frames
 from noria_serving.model.tabular import Encoding
@@ -264,49 +264,6 @@ def _columns_joined(model: Any, rows: Any, arrays: Mapping[str, Array]) -> Any:
 
     columns = ColumnTransformer([("columns", "passthrough", list(rows.columns))]).fit(rows)
     return Pipeline([("columns", columns), ("model", model)])
-
-
-def raw_onnx(data: bytes, arrays: Mapping[str, Array]) -> tuple[Converted, Signature]:
-    """An ONNX model that was made elsewhere: its own names and types are the signature, the width of the rows
-    where it leaves that open.
-    """
-    session = open_session(data)
-    signature = Signature(
-        tuple(_filled(_node(node, "input"), arrays) for node in session.get_inputs()),
-        tuple(_node(node, "output") for node in session.get_outputs()),
-    )
-    wide = [tensor for tensor in signature.inputs if any(size > 1 for size in tensor.shape[1:])]
-    if wide and len(signature.inputs) > 1:
-        raise NoriaError(
-            Reason.MODEL_INVALID,
-            f"input {wide[0].name!r} takes {np.prod(wide[0].shape[1:])} numbers a row, and X has one column "
-            "for each of several inputs: join them to one matrix in the model, or serve a class of your own",
-        )
-    return Converted("onnx", data, OnnxModel(data, signature), None), signature
-
-
-def _filled(tensor: Tensor, arrays: Mapping[str, Array]) -> Tensor:
-    rows = arrays.get(tensor.name, next(iter(arrays.values())) if len(arrays) == 1 else None)
-    if rows is None or tensor.shape[1:] != (-1,):
-        return tensor
-    return replace(tensor, shape=(-1, rows.shape[1]))
-
-
-def _node(node: Any, role: str) -> Tensor:
-    if node.type not in TYPES:
-        raise NoriaError(
-            Reason.MODEL_INVALID,
-            f"{role} {node.name!r} is a {node.type}; export tensors only (skl2onnx: "
-            f"options={{'zipmap': False}})",
-        )
-    shape = tuple(n if isinstance(n, int) and n > 0 else -1 for n in node.shape)
-    if role == "input" and shape[:1] != (-1,):
-        raise NoriaError(
-            Reason.MODEL_INVALID,
-            f"input {node.name!r} of shape {list(shape)} takes no other number of rows; export the model "
-            "with a first dimension of any size (torch.onnx.export: dynamic_shapes)",
-        )
-    return Tensor(node.name, TYPES[node.type], (-1, *shape[1:]))
 
 
 def inputs_of(arrays: Mapping[str, Array], precision: str) -> tuple[Tensor, ...]:
