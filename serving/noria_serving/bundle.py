@@ -236,6 +236,8 @@ def _converted(
         raise NoriaError(Reason.DATA_INVALID, "files= is for a class of your own; leave it out")
     data = onnx_import.contents(model)
     if data is None:
+        if not hasattr(model, "predict"):
+            raise NoriaError(Reason.DATA_INVALID, f"a {type(model).__name__} has no predict: it is no model")
         classes = [] if task == "regression" else _classes(getattr(model, "classes_", ()), task)
         return conversion.convert(model, rows, arrays, task, holdout=holdout), arrays, classes
     converted, arrays = onnx_import.taken(data, arrays)

@@ -70,11 +70,10 @@ def _filled(tensor: Tensor, arrays: Mapping[str, Array]) -> Tensor:
 
 def _node(node: Any, role: str) -> Tensor:
     if node.type not in TYPES:
-        raise NoriaError(
-            Reason.MODEL_INVALID,
-            f"{role} {node.name!r} is a {node.type}; export tensors only (skl2onnx: "
-            f"options={{'zipmap': False}})",
-        )
+        taken = f"taken are {', '.join(TYPES.values())}: put a Cast there"
+        tensors = "export tensors only (skl2onnx: options={'zipmap': False})"
+        hint = taken if node.type.startswith("tensor(") else tensors
+        raise NoriaError(Reason.MODEL_INVALID, f"{role} {node.name!r} is a {node.type}; {hint}")
     shape = tuple(n if isinstance(n, int) and n > 0 else -1 for n in node.shape)
     if role == "input" and shape[:1] != (-1,):
         raise NoriaError(

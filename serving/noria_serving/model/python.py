@@ -7,6 +7,7 @@ the class does or raises, this process gets an answer of the stated shape or an 
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -73,7 +74,13 @@ def start(kind: type[PythonModel], directory: Path) -> PythonModel:
     if not (isinstance(kind, type) and issubclass(kind, PythonModel)):
         raise NoriaError(Reason.MODEL_INVALID, f"{kind!r:.200} is no subclass of noria_serving.PythonModel")
     model = guarded(kind, f"{kind.__name__}()")
-    guarded(lambda: model.load(directory), f"{kind.__name__}.load")
+    load: Callable[[Path], object] = model.load
+    given = guarded(lambda: load(directory), f"{kind.__name__}.load")
+    if inspect.isawaitable(given):
+        getattr(given, "close", lambda: None)()  # it is never awaited, which is told here
+        raise NoriaError(
+            Reason.MODEL_INVALID, f"{kind.__name__}.load gave a {type(given).__name__}: make it a plain def"
+        )
     return model
 
 

@@ -239,6 +239,9 @@ def test_what_cannot_be_imported_elsewhere_is_refused(matrix, tmp_path: Path, mo
     error = refusal(lambda: bundle.save(Nested, rows, labels, tmp_path, task="regression"))
     assert "module of its own" in error.message
     assert "task=" in refusal(lambda: bundle.save(Nested, rows, labels, tmp_path)).message
+    for options in ({}, {"task": "regression"}, {"task": "regression", "files": ["x"]}):
+        error = refusal(lambda options=options: bundle.save(Nested(), rows, labels, tmp_path, **options))
+        assert "hand over the class Nested, not an object of it" in error.message
     extra = {"task": "binary", "files": ["x"]}
     assert "class of your own" in refusal(lambda: bundle.save(b"", rows, labels, tmp_path, **extra)).message
 
@@ -262,6 +265,7 @@ OWN = "class Own(PythonModel):\n    def predict(self, inputs): return {}\n"
             "Own.load raised KeyError",
         ),
         (OWN + "    def load(self, d): raise SystemExit(0)", Reason.MODEL_INVALID, "SystemExit"),
+        (OWN + "    async def load(self, d): pass", Reason.MODEL_INVALID, "Own.load gave a coroutine"),
         (OWN + "    def __init__(self, x): pass", Reason.MODEL_INVALID, "TypeError"),
         ("import nowhere_to_be_found\n" + OWN, Reason.MISSING_DEPENDENCY, "'nowhere_to_be_found'"),
         ("1/0", Reason.MODEL_INVALID, "importing 'own:Own' raised ZeroDivisionError"),

@@ -137,3 +137,27 @@ def test_inputs_of_several_numbers_a_row_beside_others_are_refused_by_name(tmp_p
     with pytest.raises(NoriaError, match=r"'ids' of shape .-1, 3. has more than one column") as caught:
         rows.read(str(tmp_path / "rows.csv")).inputs(shape, 0, 2)
     assert caught.value.reason is Reason.DATA_INVALID
+
+
+@pytest.mark.parametrize(
+    ("datatype", "words"),
+    [
+        (TensorProto.BFLOAT16, r"a tensor\(bfloat16\); taken are BOOL, .*FP64.*Cast"),
+        (None, "export tensors only"),
+    ],
+)
+def test_datatypes_that_are_not_taken_are_told(datatype: int | None, words: str, tmp_path: Path) -> None:
+    model = doubled(datatype or TensorProto.FLOAT)
+    if datatype is None:
+        model.graph.node.append(helper.make_node("SequenceConstruct", ["number"], ["several"]))
+        kind = helper.make_tensor_type_proto(TensorProto.FLOAT, ["N", 1])
+        model.graph.output.append(helper.make_value_info("several", helper.make_sequence_type_proto(kind)))
+    table = pd.DataFrame({"month": [1.0, 2.0]})
+    with pytest.raises(NoriaError, match=words) as caught:
+        bundle.save(model, table, [1.0, 2.0], tmp_path, task="regression")
+    assert caught.value.reason is Reason.MODEL_INVALID
+
+
+def test_what_is_no_model_is_told_so(tmp_path: Path) -> None:
+    message = refusal({"slope": 2}, months(), LABELS, tmp_path, task="binary")
+    assert "a dict has no predict" in message
