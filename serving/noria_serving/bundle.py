@@ -25,7 +25,9 @@ from noria_serving import (
     contract,
     conversion,
     held_out,
+    onnx_import,
     packing,
+    probabilities,
     prove,
     reference,
     residuals,
@@ -160,7 +162,10 @@ def save(
     claims = _decimals(metrics or {})
     if scoring.labels_only:
         _refuse_probabilities(claims)
-    scored = scoring.read(converted.backend.predict(inputs))
+    outputs = converted.backend.predict(inputs)
+    _refuse_by_batch(shape, outputs, len(y))
+    probabilities.check(outputs, shape, scoring, classes)
+    scored = scoring.read(outputs)
     prediction = said(scored) if scoring.labels_only else scored[0]
     apart = asked(os.environ.get(contract.ENV_SLICES)) if slices is None else wanted(slices)
     bins = reference.build(
@@ -229,30 +234,19 @@ def _converted(
         return tracing.traced(model, sample, task, classes), arrays, classes
     if files:
         raise NoriaError(Reason.DATA_INVALID, "files= is for a class of your own; leave it out")
-    data = _onnx_bytes(model)
+    data = onnx_import.contents(model)
     if data is None:
-        classes = _classes(() if task == "regression" else getattr(model, "classes_", ()))
+        if not hasattr(model, "predict"):
+            raise NoriaError(Reason.DATA_INVALID, f"a {type(model).__name__} has no predict: it is no model")
+        classes = [] if task == "regression" else _classes(getattr(model, "classes_", ()), task)
         return conversion.convert(model, rows, arrays, task, holdout=holdout), arrays, classes
-    converted, signature = conversion.raw_onnx(data, arrays)
-    if len(signature.inputs) == 1 and len(arrays) == 1:
-        arrays = {signature.inputs[0].name: next(iter(arrays.values()))}
-    elif set(arrays) != {tensor.name for tensor in signature.inputs}:
-        wanted = [tensor.name for tensor in signature.inputs]
-        raise NoriaError(Reason.DATA_INVALID, f"the columns of X must be the model's inputs {wanted[:20]}")
+    converted, arrays = onnx_import.taken(data, arrays)
     return converted, arrays, _labels_of(y, task)
 
 
 def _labels_of(y: Any, task: str) -> list[Any]:
     """The labels, sorted."""
-    return _classes(() if task == "regression" else np.unique(np.asarray(y)))
-
-
-def _onnx_bytes(model: Any) -> bytes | None:
-    if isinstance(model, bytes):
-        return model
-    if isinstance(model, str | os.PathLike):
-        return Path(model).read_bytes()
-    return model.SerializeToString(deterministic=True) if hasattr(model, "SerializeToString") else None
+    return [] if task == "regression" else _classes(np.unique(np.asarray(y)), task)
 
 
 def _task(model: Any) -> str:
@@ -268,7 +262,7 @@ def _task(model: Any) -> str:
     )
 
 
-def _classes(values: Any) -> list[Any]:
+def _classes(values: Any, task: str) -> list[Any]:
     """Labels as they are served: whole numbers (1.0 is one), truth values or text."""
     labels = [value.item() if isinstance(value, np.generic) else value for value in values]
     if odd := [label for label in labels if isinstance(label, float) and not label.is_integer()]:
@@ -276,6 +270,12 @@ def _classes(values: Any) -> list[Any]:
             Reason.DATA_INVALID,
             f"labels are whole numbers, truth values or text, and {odd[0]} is none of these: leave out rows "
             "without a label, make text of it (y.astype(str)), or give task='regression'",
+        )
+    if task == "binary" and len(labels) != 2:
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"task='binary' is of two classes, and there are {len(labels)}: {labels[:20]}; hand over rows of "
+            "both, or give task='multiclass'",
         )
     return [int(label) if isinstance(label, float) else label for label in labels]
 
@@ -301,7 +301,6 @@ def _golden(converted: conversion.Converted, inputs: Mapping[str, Array], tolera
     rows = {name: array[picked] for name, array in inputs.items()}
     signature: Signature = converted.backend.signature
     outputs = converted.backend.predict(rows)
-    _refuse_by_batch(signature, outputs, len(picked))
     return {
         "schema": GOLDEN_SCHEMA,
         "tolerance": tolerance,

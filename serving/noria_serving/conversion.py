@@ -25,11 +25,12 @@ from noria_serving.errors import NoriaError, Reason
 from noria_serving.model import lean
 from noria_serving.model.base import Backend
 from noria_serving.model.formats import open_booster
-from noria_serving.model.onnx import TYPES, OnnxModel, open_session
+from noria_serving.model.onnx import OnnxModel
 from noria_serving.model.sklearn import PANDAS, open_skops
 from noria_serving.model.sklearn_names import makes_frames
 from noria_serving.model.tabular import Encoding
 from noria_serving.onnx_export import exported
+from noria_serving.rows import typed
 from noria_serving.signature import DATATYPES, MATRIX, Signature, Tensor
 
 Array = NDArray[Any]
@@ -76,24 +77,46 @@ def table(rows: Any) -> tuple[dict[str, Array], list[str]]:
 
 def _column(series: Any, name: str) -> Array:
     kind = getattr(series.dtype, "kind", "O")
-    if kind == "b":
+    if kind == "b" and not series.isna().any():
         return np.asarray(series.to_numpy(), dtype=np.bool_)
     if kind in "iu" and not series.isna().any():
-        return np.asarray(series.to_numpy(), dtype=np.int64)
-    if kind in "fiu":
+        wide = kind == "u" and (series > np.iinfo(np.int64).max).any()
+        return np.asarray(series.to_numpy(), dtype=np.uint64 if wide else np.int64)
+    if kind in "fiub":
         return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
     values = ["" if missing else value for value, missing in zip(series.tolist(), series.isna(), strict=True)]
     if any(not isinstance(value, str) for value in values):
+        if hasattr(series, "cat"):
+            raise NoriaError(
+                Reason.DATA_INVALID,
+                f"column {name!r} has categories that are no text, as which they are sent: before training, "
+                f"X[{name!r}] = X[{name!r}].cat.rename_categories(str)",
+            )
         raise NoriaError(
             Reason.DATA_INVALID, f"column {name!r} ({series.dtype}) is neither numbers nor strings"
         )
     return np.array(values, dtype=object)
 
 
-def cast(arrays: Mapping[str, Array], signature: Signature) -> dict[str, Array]:
-    """The same rows in the datatypes that the model takes, and columns in its dimensions."""
-    typed = {t: arrays[t.name].astype(DATATYPES[t.datatype], copy=False) for t in signature.inputs}
-    return {t.name: array.reshape(t.column) if array.shape[1] == 1 else array for t, array in typed.items()}
+def cast(arrays: Mapping[str, Array], signature: Signature, *, of: str = "X") -> dict[str, Array]:
+    """The same rows in the datatypes that the model takes, and columns in its dimensions. DataInvalid, with
+    the column and whose it is (`of`), for what has no place there, as a gap has none among whole numbers.
+    """
+    fitted = {t: _fitted(arrays[t.name], t, of) for t in signature.inputs}
+    return {t.name: array.reshape(t.column) if array.shape[1] == 1 else array for t, array in fitted.items()}
+
+
+def _fitted(array: Array, tensor: Tensor, of: str) -> Array:
+    if array.dtype == DATATYPES[tensor.datatype]:
+        return array
+    try:
+        return typed(tensor.name, array, tensor.datatype)
+    except NoriaError as error:
+        raise NoriaError(
+            error.reason,
+            f"{of}: {error.message}; leave such rows out, or let the model take floating-point numbers there "
+            "(X[column].astype(float) before training)",
+        ) from error
 
 
 def convert(
@@ -137,7 +160,7 @@ def sampled(rows: Any, arrays: Mapping[str, Array], holdout: Any) -> tuple[Any, 
         held, _ = table(holdout)
         if {n: a.shape[1] for n, a in held.items()} != {n: a.shape[1] for n, a in arrays.items()}:
             raise NoriaError(Reason.DATA_INVALID, "holdout must have the columns of X, in the same order")
-        rows, arrays = holdout, held
+        rows, arrays = holdout, cast(held, Signature(inputs_of(arrays, "FP64"), ()), of="holdout")
     count = len(next(iter(arrays.values())))
     picked = np.unique(np.linspace(0, count - 1, min(count, PARITY_ROWS)).astype(int))
     subset = rows.iloc[picked] if hasattr(rows, "iloc") else np.asarray(rows)[picked]
@@ -241,42 +264,6 @@ def _columns_joined(model: Any, rows: Any, arrays: Mapping[str, Array]) -> Any:
 
     columns = ColumnTransformer([("columns", "passthrough", list(rows.columns))]).fit(rows)
     return Pipeline([("columns", columns), ("model", model)])
-
-
-def raw_onnx(data: bytes, arrays: Mapping[str, Array]) -> tuple[Converted, Signature]:
-    """An ONNX model that was made elsewhere: its own names and types are the signature, the width of the rows
-    where it leaves that open.
-    """
-    session = open_session(data)
-    signature = Signature(
-        tuple(_filled(_node(node, "input"), arrays) for node in session.get_inputs()),
-        tuple(_node(node, "output") for node in session.get_outputs()),
-    )
-    return Converted("onnx", data, OnnxModel(data, signature), None), signature
-
-
-def _filled(tensor: Tensor, arrays: Mapping[str, Array]) -> Tensor:
-    rows = arrays.get(tensor.name, next(iter(arrays.values())) if len(arrays) == 1 else None)
-    if rows is None or tensor.shape[1:] != (-1,):
-        return tensor
-    return replace(tensor, shape=(-1, rows.shape[1]))
-
-
-def _node(node: Any, role: str) -> Tensor:
-    if node.type not in TYPES:
-        raise NoriaError(
-            Reason.MODEL_INVALID,
-            f"{role} {node.name!r} is a {node.type}; export tensors only (skl2onnx: "
-            f"options={{'zipmap': False}})",
-        )
-    shape = tuple(n if isinstance(n, int) and n > 0 else -1 for n in node.shape)
-    if role == "input" and shape[:1] != (-1,):
-        raise NoriaError(
-            Reason.MODEL_INVALID,
-            f"input {node.name!r} of shape {list(shape)} takes no other number of rows; export the model "
-            "with a first dimension of any size (torch.onnx.export: dynamic_shapes)",
-        )
-    return Tensor(node.name, TYPES[node.type], (-1, *shape[1:]))
 
 
 def inputs_of(arrays: Mapping[str, Array], precision: str) -> tuple[Tensor, ...]:

@@ -33,4 +33,4 @@ def answered(
         text = "holdout must have the columns of X, and a label in holdout_y each"
         raise NoriaError(Reason.DATA_INVALID, text)
     shape = converted.backend.signature
-    return scoring.read(converted.backend.predict(conversion.cast(table, shape))), labels
+    return scoring.read(converted.backend.predict(conversion.cast(table, shape, of="holdout"))), labels

@@ -33,7 +33,13 @@ _SAMPLE: Final = 8
 
 
 def is_own(model: Any) -> bool:
-    """Whether a class of the user's own is handed over."""
+    """Whether a class of the user's own is handed over; an object of one is refused."""
+    if isinstance(model, PythonModel):
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"hand over the class {type(model).__name__}, not an object of it: what the object has read goes "
+            "into files=, and load reads it again",
+        )
     return isinstance(model, type) and issubclass(model, PythonModel)
 
 

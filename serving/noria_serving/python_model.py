@@ -30,9 +30,9 @@ class PythonModel(ABC):
     def predict(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, ArrayLike]:
         """The answer to the rows of one request, or of several that were joined.
 
-        inputs: for each column of the training rows an array of shape [rows, 1], or `input-0` of shape [rows,
-        features] where they were a matrix. Numbers are float64 (a missing one is NaN), whole numbers int64,
-        truth values bool, text str (a missing one is empty). They are read-only.
+        inputs: for each column of the training rows, in their order, an array of shape [rows, 1], or
+        `input-0` of shape [rows, features] where they were a matrix. Numbers are float64 (a missing one is
+        NaN), whole numbers int64, truth values bool, text str (a missing one is empty). They are read-only.
 
         Gives arrays by name, each with one entry a row. A classifier gives `probabilities`, of shape [rows,
         classes] in the order of the sorted labels; `label`, where it is left out, is the likeliest class. One

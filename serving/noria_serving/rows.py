@@ -73,8 +73,10 @@ class Rows:
 
     def inputs(self, signature: Signature, start: int, end: int) -> dict[str, Array]:
         """A slice of the rows as the model's input tensors."""
-        if signature.matrix and signature.inputs[0].name not in self.columns:
-            return {signature.inputs[0].name: self._matrix(signature, start, end)}
+        first = signature.inputs[0]
+        matrix = signature.matrix or [(t.name, t.shape) for t in signature.inputs] == [(MATRIX, (-1, 1))]
+        if matrix and first.name not in self.columns:
+            return {first.name: self._matrix(signature, start, end)}
         missing = [t.name for t in signature.inputs if t.name not in self.columns]
         for name in missing:
             if name in self.unread:
@@ -83,8 +85,14 @@ class Rows:
             raise NoriaError(
                 Reason.DATA_INVALID, f"the rows lack columns that the model takes: {missing[:20]}"
             )
+        if wide := [t for t in signature.inputs if any(size not in (-1, 1) for size in t.shape[1:])]:
+            raise NoriaError(
+                Reason.DATA_INVALID,
+                f"input {wide[0].name!r} of shape {list(wide[0].shape)} has more than one column, which "
+                "rows of a file have no form for",
+            )
         return {
-            t.name: _typed(t.name, self.columns[t.name][start:end], t.datatype).reshape(t.column)
+            t.name: typed(t.name, self.columns[t.name][start:end], t.datatype).reshape(t.column)
             for t in signature.inputs
         }
 
@@ -93,17 +101,18 @@ class Rows:
         names = [f"x{i}" for i in range(width)]
         missing = [name for name in names if name not in self.columns]
         if missing:
+            wanted = "column x0" if width == 1 else f"columns x0 to x{width - 1}"
             raise NoriaError(
                 Reason.DATA_INVALID,
-                f"the model takes one matrix {MATRIX}; name the columns x0 to x{width - 1} "
-                f"({missing[:20]} are missing), or train on a DataFrame",
+                f"the model takes one matrix {MATRIX}; name the {wanted} ({missing[:20]} are missing), or "
+                "train on a DataFrame",
             )
         return np.column_stack(
-            [_typed(n, self.columns[n][start:end], signature.inputs[0].datatype) for n in names]
+            [typed(n, self.columns[n][start:end], signature.inputs[0].datatype) for n in names]
         )
 
 
-def _typed(name: str, values: Array, datatype: str) -> Array:
+def typed(name: str, values: Array, datatype: str) -> Array:
     """A column in the datatype that the model takes; what has no place in a whole number is refused."""
     if datatype == "BYTES":
         return values if values.dtype.kind == "O" else texts_of(values)
@@ -113,16 +122,17 @@ def _typed(name: str, values: Array, datatype: str) -> Array:
     if whole and not np.isfinite(values.astype(np.float64)).all():
         raise _unfit(name, f"has missing values where the model takes {datatype}")
     with np.errstate(invalid="ignore", over="ignore"):
-        typed = values.astype(DATATYPES[datatype])
-    if whole and (unlike := typed != values).any():
+        given = values.astype(DATATYPES[datatype])
+    if whole and (unlike := given != values).any():
         raise _unfit(name, f"holds {values[unlike][0]:g}, which is no {datatype}")
-    return typed
+    return given
 
 
 def texts_of(values: Array) -> Array:
     """Numbers that stand for text, as a file writes them: 5 is not "5.0", a missing one is empty."""
-    texts = ["" if value != value else spelling(value) for value in values.tolist()]  # noqa: PLR0124  NaN
-    return np.array(texts, dtype=object)
+    flat = values.reshape(-1).tolist()
+    texts = ["" if value != value else spelling(value) for value in flat]  # noqa: PLR0124  NaN
+    return np.array(texts, dtype=object).reshape(values.shape)
 
 
 def _unfit(name: str, what: str) -> NoriaError:

@@ -73,6 +73,10 @@ def _signature(
             "them before, or serve a class of your own that does",
         )
     kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    if kind not in (torch.float32, torch.float64):
+        raise NoriaError(
+            Reason.MODEL_INVALID, f"the module's parameters are {kind}: hand over module.float(), or double()"
+        )
     precision = "FP64" if kind == torch.float64 else "FP32"
     if task == "regression":
         return Signature(inputs_of(arrays, precision), (Tensor("prediction", precision, (-1,)),))

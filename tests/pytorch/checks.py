@@ -132,6 +132,7 @@ class Looks(torch.nn.Module):
         (network(3), "multiclass", "torch.nn.Softmax(dim=1)"),
         (network(1), "binary", "torch.nn.Sigmoid()"),
         (network(2), "regression", "one number a row"),
+        (network(1).half(), "regression", "hand over module.float()"),
         (Looks(), "regression", "leave Python that looks at values"),
     ],
 )

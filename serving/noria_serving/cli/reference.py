@@ -59,6 +59,13 @@ def of_rows(place: str, apart: list[str]) -> dict[str, Any]:
             f"{place} needs a column score (of two classes), prediction (of a regression), or both (of "
             "several classes)",
         )
+    errors = [*told, "label"] if "score" not in told and "label" in columns else []
+    if texts := [name for name in ["score", *errors] if name in columns and columns[name].dtype.kind == "O"]:
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"{place}: column {texts[0]!r} holds text, and must be numbers: so are scores, and predictions "
+            "and labels without scores, which are of a regression",
+        )
     features = {name: values for name, values in columns.items() if name not in contract.HISTORY_COLUMNS}
     if strange := [name for name in apart if name not in features]:
         raise NoriaError(Reason.DATA_INVALID, f"--slices: {place} has no column {', '.join(strange)}")

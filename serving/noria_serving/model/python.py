@@ -1,12 +1,13 @@
 """A class of the user's own behind the signature.
 
-In: rows by input name; the class sees them read-only. Out: copies of its answers, each checked against the
-signature. Invariant: whatever the class does or raises, this process gets an answer of the stated shape or an
-Exception.
+In: rows by input name, in any order; the class sees them read-only, in the order of the signature, as it may
+join them to one matrix. Out: copies of its answers, each checked against the signature. Invariant: whatever
+the class does or raises, this process gets an answer of the stated shape or an Exception.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -43,7 +44,8 @@ class PythonBackend:
         self._labels = _labels(signature, classes)
 
     def predict(self, inputs: Mapping[str, Array]) -> list[Array]:
-        rows, answer = len(next(iter(inputs.values()))), ask(self._model, inputs)
+        ordered = {tensor.name: inputs[tensor.name] for tensor in self.signature.inputs}
+        rows, answer = len(next(iter(ordered.values()))), ask(self._model, ordered)
         expected = {tensor.name: tensor for tensor in self.signature.outputs}
         optional = {LABEL} if self._labels is not None else set()
         if not expected.keys() - optional <= answer.keys() <= expected.keys():
@@ -72,7 +74,13 @@ def start(kind: type[PythonModel], directory: Path) -> PythonModel:
     if not (isinstance(kind, type) and issubclass(kind, PythonModel)):
         raise NoriaError(Reason.MODEL_INVALID, f"{kind!r:.200} is no subclass of noria_serving.PythonModel")
     model = guarded(kind, f"{kind.__name__}()")
-    guarded(lambda: model.load(directory), f"{kind.__name__}.load")
+    load: Callable[[Path], object] = model.load
+    given = guarded(lambda: load(directory), f"{kind.__name__}.load")
+    if inspect.isawaitable(given):
+        getattr(given, "close", lambda: None)()  # it is never awaited, which is told here
+        raise NoriaError(
+            Reason.MODEL_INVALID, f"{kind.__name__}.load gave a {type(given).__name__}: make it a plain def"
+        )
     return model
 
 

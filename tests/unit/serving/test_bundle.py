@@ -411,6 +411,20 @@ def test_an_onnx_model_with_an_output_that_has_no_value_a_row_is_refused(
     assert caught.value.reason is Reason.MODEL_INVALID
 
 
+def test_a_regression_whose_first_output_is_one_number_of_all_rows_is_refused(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    mean = helper.make_node("ReduceMean", ["rows"], ["mean"], keepdims=0)
+    rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", 2])
+    graph = helper.make_graph(
+        [mean], "mean", [rows], [helper.make_tensor_value_info("mean", TensorProto.FLOAT, [])]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    with pytest.raises(NoriaError, match=r"output 'mean' of shape .. has not a value for each") as caught:
+        bundle.save(model, np.ones((9, 2)), np.ones(9), tmp_path, task="regression")
+    assert caught.value.reason is Reason.MODEL_INVALID
+
+
 def test_an_onnx_model_of_so_many_rows_is_refused_by_that_reason(
     matrix, matrix_bundle, tmp_path: Path
 ) -> None:

@@ -91,6 +91,9 @@ def test_rows_of_a_regression_tell_its_errors(tmp_path: Path, capsys: pytest.Cap
     [
         ("x,team,y,label,time", (), "score .*, prediction"),
         ("x,team,score,label,time", ("--slices", "age"), "no column age"),
+        ("x,score,label,y,time", (), "column 'score' holds text"),
+        ("x,prediction,label,y,time", (), "column 'prediction' holds text.*score"),
+        ("x,label,prediction,y,time", (), "column 'label' holds text"),
     ],
 )
 def test_rows_that_cannot_be_used_are_refused(

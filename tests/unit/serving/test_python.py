@@ -28,6 +28,7 @@ from noria_serving.model.modules import Modules
 from noria_serving.model.python import PythonBackend, open_python, outputs_of
 from noria_serving.packing import archive
 from noria_serving.payload.settings import LogSettings
+from noria_serving.protocol import v2
 from noria_serving.server.app import App
 from noria_serving.server.models import Models, load_service
 from noria_serving.server.service import Service
@@ -212,6 +213,19 @@ def test_a_class_with_a_thread_of_its_own_is_saved(tmp_path: Path, imported: Imp
     assert made.format == "python"
 
 
+def test_a_class_whose_probabilities_are_none_is_refused(tmp_path: Path, imported: Imported, matrix) -> None:
+    (tmp_path / "sure.py").write_text(
+        "import numpy as np\nfrom noria_serving import PythonModel\n"
+        "class Sure(PythonModel):\n"
+        "    def predict(self, inputs):\n"
+        "        return {'probabilities': np.full((len(inputs['input-0']), 2), 2.0)}\n"
+    )
+    sure = imported.load(tmp_path, "sure:Sure")
+    error = refusal(lambda: bundle.save(sure, *matrix, tmp_path / "b", task="binary"))
+    assert error.reason is Reason.MODEL_INVALID
+    assert "'probabilities' holds 2, which is no probability" in error.message
+
+
 class Nested(PythonModel):
     """In a module whose package is no package of its own: tests run it as a class of the program itself."""
 
@@ -225,6 +239,9 @@ def test_what_cannot_be_imported_elsewhere_is_refused(matrix, tmp_path: Path, mo
     error = refusal(lambda: bundle.save(Nested, rows, labels, tmp_path, task="regression"))
     assert "module of its own" in error.message
     assert "task=" in refusal(lambda: bundle.save(Nested, rows, labels, tmp_path)).message
+    for options in ({}, {"task": "regression"}, {"task": "regression", "files": ["x"]}):
+        error = refusal(lambda options=options: bundle.save(Nested(), rows, labels, tmp_path, **options))
+        assert "hand over the class Nested, not an object of it" in error.message
     extra = {"task": "binary", "files": ["x"]}
     assert "class of your own" in refusal(lambda: bundle.save(b"", rows, labels, tmp_path, **extra)).message
 
@@ -248,6 +265,7 @@ OWN = "class Own(PythonModel):\n    def predict(self, inputs): return {}\n"
             "Own.load raised KeyError",
         ),
         (OWN + "    def load(self, d): raise SystemExit(0)", Reason.MODEL_INVALID, "SystemExit"),
+        (OWN + "    async def load(self, d): pass", Reason.MODEL_INVALID, "Own.load gave a coroutine"),
         (OWN + "    def __init__(self, x): pass", Reason.MODEL_INVALID, "TypeError"),
         ("import nowhere_to_be_found\n" + OWN, Reason.MISSING_DEPENDENCY, "'nowhere_to_be_found'"),
         ("1/0", Reason.MODEL_INVALID, "importing 'own:Own' raised ZeroDivisionError"),
@@ -356,7 +374,7 @@ def test_a_wrong_answer_says_what_was_expected(answer: Any, words: str) -> None:
 
 def test_a_whole_number_that_has_no_place_in_its_output_is_refused() -> None:
     """Of wider numbers than those that the first answer had."""
-    shape = Signature((), (Tensor("count", "INT8", (-1,)),))
+    shape = Signature(SIGNATURE.inputs, (Tensor("count", "INT8", (-1,)),))
     for count in (300, -129):
         with pytest.raises(ValueError, match=f"holds {count}, which is no INT8"):
             PythonBackend(Stub({"count": [1, 2, count]}), shape, [], lambda: None).predict(ROWS)
@@ -371,6 +389,27 @@ def test_a_model_does_not_decide_when_the_server_ends(error: BaseException) -> N
 
     with pytest.raises(RuntimeError, match=type(error).__name__):
         backend(raising).predict(ROWS)
+
+
+@pytest.mark.parametrize("listed", ["anb", "bna"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_columns_come_in_the_order_of_those_of_training_however_a_request_has_them(
+    listed: str, rows: int
+) -> None:
+    datatypes = {"a": "FP64", "n": "INT64", "b": "FP64"}
+    shape = Signature(
+        tuple(Tensor(name, datatype, (-1, 1)) for name, datatype in datatypes.items()),
+        (Tensor("sum", "FP64", (-1,)),),
+    )
+    model = Stub(lambda inputs: {"sum": np.hstack([*inputs.values()]) @ [100, 10, 1]})
+    values = {"a": 1, "n": 2, "b": 3}
+    tensors = [
+        {"name": name, "datatype": datatypes[name], "shape": [rows, 1], "data": [values[name]] * rows}
+        for name in listed
+    ]
+    request = v2.decode(json.dumps({"inputs": tensors}).encode(), shape)
+    (answer,) = PythonBackend(model, shape, [], lambda: None).predict(request.inputs)
+    assert answer.tolist() == [123] * rows
 
 
 def test_rows_are_read_only_and_answers_are_copies() -> None:
