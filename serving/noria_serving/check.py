@@ -27,7 +27,7 @@ from noria_serving.job import main
 from noria_serving.projection import mixed
 from noria_serving.quality import numbered
 from noria_serving.reference import Bins
-from noria_serving.signature import DATATYPES
+from noria_serving.signature import DATATYPES, MATRIX
 
 SHOWN: Final = 20
 """Columns of each kind that are told at most."""
@@ -139,7 +139,8 @@ def _name(bins: Bins, given: rows.Rows) -> str | None:
     """The column of the rows that is this feature; None where there is none. Those of a matrix have numbers,
     too.
     """
-    names = (bins.name,) if bins.name == bins.input else (bins.name, f"x{bins.column}")
+    alone = bins.name == bins.input != MATRIX
+    names = (bins.name,) if alone else (bins.name, f"x{bins.column}")
     return next((name for name in names if name in given.columns), None)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from noria_serving.conversion import Converted
+from noria_serving.conversion import Converted, cast
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.onnx import TYPES, OnnxModel, open_session
 from noria_serving.signature import Signature, Tensor
@@ -33,15 +33,26 @@ def contents(model: Any) -> bytes | None:
 
 
 def taken(data: bytes, arrays: Mapping[str, Array]) -> tuple[Converted, Mapping[str, Array]]:
-    """The model, and the rows by its own names; the width of these where it leaves that open."""
+    """The model, and the rows by its own names; the widths of both where it leaves them open."""
     signature = _signature(data, arrays)
-    converted = Converted("onnx", data, OnnxModel(data, signature), None)
     names = [tensor.name for tensor in signature.inputs]
     if len(names) == 1 and len(arrays) == 1:
-        return converted, {names[0]: next(iter(arrays.values()))}
-    if set(arrays) != set(names):
+        arrays = {names[0]: next(iter(arrays.values()))}
+    elif set(arrays) != set(names):
         raise NoriaError(Reason.DATA_INVALID, f"the columns of X must be the model's inputs {names[:20]}")
-    return converted, arrays
+    model = OnnxModel(data, signature)
+    if any(tensor.shape[1:] == (-1,) for tensor in signature.outputs):
+        first = cast({name: rows[:1] for name, rows in arrays.items()}, signature)
+        answers = model.predict(first)
+        told = tuple(_answered(*each) for each in zip(signature.outputs, answers, strict=True))
+        model = OnnxModel(data, replace(signature, outputs=told))
+    return Converted("onnx", data, model, None), arrays
+
+
+def _answered(tensor: Tensor, answer: Array) -> Tensor:
+    """An output by what it holds for a row: of how many classes there are probabilities is read from it."""
+    open_width = tensor.shape[1:] == (-1,) and answer.ndim == 2
+    return replace(tensor, shape=(-1, answer.shape[1])) if open_width else tensor
 
 
 def _signature(data: bytes, arrays: Mapping[str, Array]) -> Signature:

@@ -211,18 +211,25 @@ def _places(labels: Set[str | float], scores: Any, single: Sequence[Any]) -> dic
             rows[spelling(one)].append(score)
     numbers: Mapping[str | float, int] = {} if rows.keys() & NUMBERED.keys() else NUMBERED
     names = labels - numbers.keys()
+    known = rows.keys() | names
+    if len(known) == 1 and labels & numbers.keys() and all(map(_is_number, known)):
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"of two classes one is called {_listed(known)}, and labels 0 and 1 may be the other's name or "
+            "the place of either: take more of the log, with rows of which each was predicted",
+        )
     if names and not rows:
         raise NoriaError(
             Reason.DATA_INVALID,
             f"labels are called {_listed(names)}, and no output says which class is called so: log one that "
             "does, or give 0 and 1 as labels",
         )
-    if len(known := rows.keys() | names) > TWO:
+    if len(known) > TWO:
         raise NoriaError(
             Reason.DATA_INVALID,
             f"two classes are called {_listed(known)}: take one version by --version",
         )
-    negative = _negative(rows) if rows else ""
+    negative = _negative(rows, names) if names else ""
     return {**numbers, **{name: int(name != negative) for name in names}}
 
 
@@ -230,16 +237,28 @@ def _listed(names: Iterable[str | float]) -> str:
     return ", ".join(sorted(map(repr, names))[:5])
 
 
-def _negative(rows: Mapping[str, Sequence[float]]) -> str:
+def _is_number(name: str | float) -> bool:
+    try:
+        return math.isfinite(float(name))
+    except ValueError:
+        return False
+
+
+def _negative(rows: Mapping[str, Sequence[float]], names: Set[str | float]) -> str | float:
     """What the first of two classes is called, by scores of rows by predicted class: as rows that score less
-    are; where one class alone was predicted, as the model calls rows of which it is likelier.
+    are; where one class alone was predicted, it is the first where most of its rows score below one half, and
+    else the other one of `names`, if that is there.
     """
     if len(rows) == TWO:
         return min(rows, key=lambda name: fmean(rows[name]))
-    likelier = {name: sum(score < HALF for score in known) for name, known in rows.items()}
-    if not any(likelier.values()):
-        raise NoriaError(Reason.DATA_INVALID, "no row tells what the first of the two classes is called")
-    return max(likelier, key=likelier.__getitem__)
+    ((name, scores),) = rows.items()
+    below, above = sum(score < HALF for score in scores), sum(score > HALF for score in scores)
+    if below == above:
+        raise NoriaError(
+            Reason.DATA_INVALID,
+            f"no row tells whether {name!r} is the first of the two classes or the second",
+        )
+    return name if below > above else next(iter(names - {name}), "")
 
 
 def _text(value: Any) -> str:

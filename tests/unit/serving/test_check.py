@@ -103,6 +103,13 @@ def test_a_column_that_is_gone_is_not_looked_for_under_the_name_of_another(tmp_p
     assert found["absent"] == ["x1"]
 
 
+def test_the_one_column_of_a_matrix_is_looked_for_as_files_call_it(tmp_path: Path) -> None:
+    rows, late = np.arange(40.0).reshape(-1, 1), [0, 1] * 20
+    saved = bundle.save(LogisticRegression().fit(rows, late), rows, late, tmp_path / "b", name="m")
+    found = told(tmp_path, pa.table({"x0": rows.ravel().tolist()}), saved)
+    assert (found["absent"], found["rows"]) == ([], 40)
+
+
 def test_texts_among_numbers_are_of_another_type_and_not_missing() -> None:
     bins = numeric("x", np.arange(100.0))
     found = counted(bins, np.array(["5", "n/a", "", "nan", "7.5", "200"], dtype=object))

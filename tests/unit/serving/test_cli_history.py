@@ -16,6 +16,8 @@ from pyarrow import parquet
 from noria_operator.cli import recorded_history
 from noria_operator.cli.recorded_history import History
 from noria_operator.domain.tasks import BINARY, MULTICLASS, REGRESSION
+from noria_serving.cli.history import history
+from noria_serving.errors import NoriaError
 from noria_serving.feedback.token import Token
 from noria_serving.main import main
 from noria_serving.model.loaded import Loaded
@@ -66,6 +68,15 @@ def probabilities(*rows: list[float]) -> Any:
     return np.array(rows, dtype=np.float32)
 
 
+Said = tuple[str, list[float]]
+"""The class that was predicted in each row, and the scores of the second class."""
+
+
+def of_one_class(called: str, scores: list[float]) -> Outputs:
+    told = probabilities(*([1 - score, score] for score in scores))
+    return {"label": np.array([called] * len(scores), dtype=object), "probabilities": told}
+
+
 @pytest.mark.parametrize(
     ("said", "labels"),
     [
@@ -74,7 +85,6 @@ def probabilities(*rows: list[float]) -> Any:
         (["on time", "late", "late"], ["on time", None, "late"]),
         (["on time", "late", "late"], [0, None, 1]),
         (["on time", "late", "late"], [False, None, "late"]),
-        (["on time", "on time", "on time"], [0, None, "late"]),
     ],
 )
 def test_two_classes_have_a_score_and_labels_of_one_and_zero(
@@ -108,6 +118,43 @@ def test_a_threshold_of_the_models_own_does_not_turn_labels_around(
     )  # fmt: skip
     found = told(tmp_path / "log", tmp_path / "rows.csv")
     assert [one.label for one in found.rows] == [1.0, 0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("said", "labels", "read"),
+    [
+        (("yes", [0.9, 0.8, 0.45]), ["yes", "no", None], [1.0, 0.0, None]),
+        (("yes", [0.9, 0.8, 0.45]), ["yes", None, None], [1.0, None, None]),
+        (("no", [0.1, 0.2, 0.55]), ["yes", "no", None], [1.0, 0.0, None]),
+        (("no", [0.1, 0.2, 0.55]), ["no", None, None], [0.0, None, None]),
+        (("yes", [0.9, 0.8, 0.7]), [1, 0, None], [1.0, 0.0, None]),
+        (("yes", [0.5, 0.5, 0.5]), [1, 0, None], [1.0, 0.0, None]),
+        (("yes", [0.5, 0.5, 0.5]), [None, None, None], [None, None, None]),
+    ],
+)
+def test_where_one_class_alone_was_predicted_most_of_its_rows_say_which_it_is(
+    loaded_frame: Loaded, tmp_path: Path, said: Said, labels: list[Any], read: list[Any]
+) -> None:
+    outputs = of_one_class(*said)
+    logged(loaded_frame, tmp_path / "log", outputs, labels)
+    assert [one.label for one in told(tmp_path / "log", tmp_path / "rows.csv").rows] == read
+
+
+@pytest.mark.parametrize(
+    ("said", "labels", "says"),
+    [
+        (("yes", [0.5, 0.5]), ["yes", "no"], "no row tells whether 'yes' is the first of the two classes"),
+        (("-1", [0.25, 0.25]), [0, -1], "labels 0 and 1 may be the other's name"),
+        (("2", [0.75, 0.75]), [1, 2], "labels 0 and 1 may be the other's name"),
+    ],
+)
+def test_labels_that_may_be_read_either_way_are_refused(
+    loaded_frame: Loaded, tmp_path: Path, said: Said, labels: list[Any], says: str
+) -> None:
+    outputs = of_one_class(*said)
+    logged(loaded_frame, tmp_path / "log", outputs, labels)
+    with pytest.raises(NoriaError, match=says):
+        list(history(str(tmp_path / "log")))
 
 
 def test_a_label_by_a_clock_that_was_behind_was_known_when_the_prediction_was_made(
@@ -264,10 +311,6 @@ def test_the_last_label_of_a_row_counts(loaded_frame: Loaded, tmp_path: Path) ->
         ({"text": np.array(["a"], dtype=object)}, "no score and no number"),
         ({"label": np.array([1])}, "no score and no number"),
         ({"probabilities": probabilities([0.5, 0.25, 0.25])}, "which of the classes"),
-        (
-            {"label": np.array(["b"], dtype=object), "probabilities": probabilities([0.25, 0.75])},
-            "the first of the two classes",
-        ),
     ],
 )
 def test_what_no_history_can_be_made_of_is_refused(

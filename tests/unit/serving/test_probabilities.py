@@ -11,23 +11,37 @@ from onnx import TensorProto, helper, numpy_helper
 
 from noria_serving import bundle
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.model.loaded import load
 
 ROWS = np.random.default_rng(3).normal(size=(60, 3))
 TWO, THREE = np.arange(60) % 2, np.arange(60) % 3
 
 
-def network(width: int, last: str, *, beside: bool = False) -> onnx.ModelProto:
-    """Of so many numbers a row, with this step at its end; `beside`: its rows are its last output."""
+def network(width: int, last: str, *, beside: bool = False, open_width: bool = False) -> onnx.ModelProto:
+    """Of so many numbers a row, with this step at its end; `beside`: its rows are its last output;
+    `open_width`: it does not say how many numbers these are.
+    """
     weights = np.random.default_rng(5).normal(size=(3, width)).astype(np.float32)
     nodes = [helper.make_node("MatMul", ["rows", "weights"], ["margins"])]
     nodes.append(helper.make_node(last, ["margins"], ["scores"]))
-    outputs = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", width])]
+    told = ["N", "C" if open_width else width]
+    outputs = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, told)]
     if beside:
         nodes.append(helper.make_node("Identity", ["rows"], ["embedding"]))
         outputs.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 3]))
     rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", 3])
     graph = helper.make_graph(nodes, "net", [rows], outputs, [numpy_helper.from_array(weights, "weights")])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def test_how_many_probabilities_there_are_is_read_from_the_answer_where_the_model_leaves_it_open(
+    tmp_path: Path,
+) -> None:
+    """Scores of several classes are counted by class where it is known of how many they are."""
+    bundle.save(network(3, "Softmax", open_width=True), ROWS, THREE, tmp_path, task="multiclass")
+    found = load(str(tmp_path))
+    assert found.backend.signature.outputs[0].shape == (-1, 3)
+    assert found.scoring.calls
 
 
 @pytest.mark.parametrize(
