@@ -26,6 +26,7 @@ Json = dict[str, Any]
 _EVIDENCE = "evidence"
 _NONE = "none"
 _SUMS = ("harm", "ok")
+_COUNTED = ("successful", "failed", "inconclusive", "errors", "earlier")
 
 
 def analysis_status(analysis: Analysis | None, kept: Json) -> AnalysisStatus | None:
@@ -200,11 +201,12 @@ def _measured(one: Measured) -> Json:
         lastAt=_text(one.last_at),
         shown=one.shown,
         since=_text(one.since),
+        earlier=one.earlier or None,
     )
 
 
 def _measured_of(kept: Mapping[str, Any]) -> Measured:
-    counts = {name: kept.get(name, 0) for name in ("successful", "failed", "inconclusive", "errors")}
+    counts = {name: kept.get(name, 0) for name in _COUNTED}
     last = Outcome(kept["last"]) if "last" in kept else None
     last_at, since = _time(kept.get("lastAt")), _time(kept.get("since"))
     return Measured(**counts, last=last, last_at=last_at, shown=kept.get("shown", ""), since=since)

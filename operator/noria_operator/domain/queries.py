@@ -94,11 +94,13 @@ class Measured:
     shown: str = ""
     """The last result or error, for people."""
     since: datetime | None = None
+    earlier: int = 0
+    """The failed and inconclusive ones of a ramp's lower weights, which count for the limits alone."""
 
     @property
     def taken(self) -> int:
         """Measurements, as Argo counts them: without errors, and without data none."""
-        return self.successful + self.failed + self.inconclusive
+        return self.successful + self.failed + self.inconclusive - self.earlier
 
 
 def problem(policy: QueryPolicy) -> str:
@@ -148,6 +150,23 @@ def anew(
     """
     ending = {one.name: Measured(since=now) for one in asked if one.wanted is not None}
     return {**measured, **ending}
+
+
+def further(asked: Iterable[QueryPolicy], measured: Mapping[str, Measured]) -> dict[str, Measured]:
+    """The measurements when a ramp with `analysis` has climbed: queries that passed are asked again, since
+    they said nothing of more weight, and no failure is forgotten; those under way go on.
+    """
+    passed = {
+        one.name: replace(known, successful=0, earlier=known.failed + known.inconclusive)
+        for one in asked
+        if (known := measured.get(one.name)) and _has_passed(one, known)
+    }
+    return {**measured, **passed}
+
+
+def _has_passed(policy: QueryPolicy, measured: Measured) -> bool:
+    decided = _decided(policy, measured)
+    return decided is not None and decided[0] is Verdict.PASS
 
 
 def judge(policy: QueryPolicy, measured: Measured, asked: Asked) -> Judgement:

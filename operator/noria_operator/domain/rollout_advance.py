@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from noria_operator.domain import disagreement
 from noria_operator.domain.analysis import Analysis
-from noria_operator.domain.queries import anew
+from noria_operator.domain.queries import anew, further
 from noria_operator.domain.rollout_arms import for_a_winner, views
 from noria_operator.domain.rollout_evidence import decided
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
@@ -157,18 +157,21 @@ def track(scene: Scene, state: State) -> Outcome | None:
     spent = ran(step, scene.now)
     moved = replace(step, since=scene.now, spent=spent, mode=mode, stalled=False)
     analysis = state.analysis
-    if mode is Mode.RUNNING and not spent and analysis is not None and _asks_anew(scene.policy, state, step):
-        asked_anew = anew(scene.policy.queries, analysis.queries, scene.now)
-        analysis = replace(analysis, queries=asked_anew)
+    if mode is Mode.RUNNING and not spent and analysis is not None:
+        analysis = _asked_anew(scene, state, step, analysis)
     return replace(state, step=moved, analysis=analysis), None
 
 
-def _asks_anew(policy: Policy, state: State, step: Step) -> bool:
-    """Whether a step that runs from now on begins queries anew: one with `analysis`, of a ramp at its
-    beginning and at its weight. What was answered while it climbs counts.
+def _asked_anew(scene: Scene, state: State, step: Step, analysis: Analysis) -> Analysis:
+    """A step with `analysis` that runs from now on begins queries anew, a ramp at its first weight and at its
+    last. As it climbs it has queries that passed asked again, and what speaks against the challenger counts.
     """
-    one = current(policy, step)
-    return one.gate and (step.ramped is None or state.reach.weight >= (one.weight or 0))
+    one, queries = current(scene.policy, step), scene.policy.queries
+    if not one.gate:
+        return analysis
+    if step.ramped is None or state.reach.weight >= (one.weight or 0):
+        return replace(analysis, queries=anew(queries, analysis.queries, scene.now))
+    return replace(analysis, queries=further(queries, analysis.queries))
 
 
 def advance(scene: Scene, state: State) -> Outcome | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from math import inf, nan
 
 import pytest
@@ -17,6 +20,7 @@ from noria_operator.domain.queries import (
     Outcome,
     QueryPolicy,
     due,
+    further,
     judge,
     measure,
     problem,
@@ -373,12 +377,16 @@ def test_a_break_of_a_step_with_analysis_begins_no_query_anew() -> None:
     assert gate(world) == (2, 50)
 
 
-def climbing(answer: float) -> tuple[World, list[datetime]]:
-    """A ramp with analysis, up to its weight or the end, and when its query was asked."""
-    query = QueryPolicy("q", "t", success=BELOW, interval=seconds(60), count=5, failure_limit=1)
+SLOW = QueryPolicy("q", "t", success=BELOW, interval=seconds(60), count=5, failure_limit=1)
+
+
+def climbing(
+    answer: Callable[[int], float], query: QueryPolicy = SLOW
+) -> tuple[World, list[tuple[datetime, int]]]:
+    """A ramp with analysis, up to its weight or the end, and when and at what weights its query was asked."""
     ramp = PolicyStep(80, ramp_from=5, gate=True)
     world = canary(Policy(replicas=10, steps=(ramp, PolicyStep(90, timedelta(hours=1))), queries=(query,)))
-    times: list[datetime] = []
+    times: list[tuple[datetime, int]] = []
     for _ in range(40):
         analysis = world.state.analysis
         if world.state.candidate is None or world.state.weight(NEW) == 80:
@@ -389,20 +397,52 @@ def climbing(answer: float) -> tuple[World, list[datetime]]:
         world.send(100)
         world.pass_time(seconds(10))
         if asked is not None and asked <= world.now:
-            times += [world.now]
-            answered(world, answer)
+            weight = world.state.weight(NEW)
+            times += [(world.now, weight)]
+            answered(world, answer(weight))
         world.settle()
     return world, times
 
 
 def test_a_ramp_with_analysis_forgets_no_answer_as_it_climbs() -> None:
-    world, times = climbing(0.3)
+    world, times = climbing(lambda _: 0.3)
     assert world.state.is_rejected(revision(2))
-    assert [one - times[0] for one in times] == [timedelta(), seconds(60)]
+    assert [at - times[0][0] for at, _ in times] == [timedelta(), seconds(60)]
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+@pytest.mark.parametrize(
+    "query",
+    [ONCE, QueryPolicy("q", "t", success=BELOW, interval=seconds(10), count=3)],
+    ids=["once", "thrice"],
+)
+def test_a_query_that_ended_is_asked_again_at_each_climb_of_a_ramp_with_analysis(
+    query: QueryPolicy, limit: int
+) -> None:
+    """What fails above weight 10 alone is found long before the top, and no failure is forgotten."""
+    query = replace(query, failure_limit=limit)
+    world, times = climbing(lambda weight: 0.3 if weight > 10 else 0.0, query)
+    assert world.state.is_rejected(revision(2))
+    weights = [weight for _, weight in times]
+    assert sum(weight > 10 for weight in weights) == limit + 1
+    assert weights[-1] < 40
+    gaps = [later[0] - one[0] for one, later in pairwise(times)]
+    assert min(gaps) >= seconds(10)
+
+
+def test_a_query_that_ended_tells_at_a_climb_how_many_good_answers_this_weight_has() -> None:
+    lenient = QueryPolicy("q", "t", success=BELOW, interval=seconds(10), count=2, failure_limit=1)
+    (known,) = further([lenient], {"q": measured(lenient, (0.2,), (0.0,))}).values()
+    assert judge(lenient, known, Asked()).message == "0 of 2 measurements; last: 0"
+    assert due(lenient, known, START) == START + seconds(30), "its interval holds"
+    under_way = {"q": measured(lenient, (0.0,))}
+    assert further([lenient], under_way) == under_way
+    for_good = {"q": measured(lenient, (0.2,), (0.2,))}
+    assert further([lenient], for_good) == for_good
 
 
 def test_a_query_of_a_ramp_with_analysis_is_measured_anew_at_its_weight() -> None:
-    world, times = climbing(0.0)
+    world, times = climbing(lambda _: 0.0)
     assert gate(world) == (0, 80)
     assert 1 < len(times) < 5
     assert world.state.analysis is not None
