@@ -142,8 +142,8 @@ def decide(
     if entries != before.get("triggers"):
         status["lastEvaluation"] = stamp(now)
     why = held.why if held and held.block not in (Block.COOLDOWN, Block.BUDGET) else ""
-    shown = _shown(requests, told, actions, chosen)
     if chosen is not None:
+        shown = _shown(requests, told, actions, chosen)
         status |= started(obj, training, chosen, shown, runs=runs, now=now)
         status["triggers"] = _dated(status["triggers"], requests, seen_now, now)
         return RetrainPlan(ready(obj, status, seen.deployment, why, now), again=True, notices=notices)
@@ -151,6 +151,7 @@ def decide(
     replaced: tuple[str, ...] = ()
     if first is not None and gate.common is not None and gate.common.block is Block.CONCURRENCY:
         policy = training.spec.concurrency_policy
+        shown = _shown(requests, told, actions, first)
         status |= queued(status, first, shown, now) if policy == "Queue" else {}
         status["triggers"] = _dated(status["triggers"], requests, seen_now, now)
         # A run of somebody else's would hold the new one, so that the own one would end for nothing.
@@ -243,10 +244,10 @@ def _passed_over(request: Request, chosen: Request | None) -> Hold | None:
 
 
 def _shown(
-    requests: Sequence[Request], told: Sequence[Json], actions: Mapping[str, str], chosen: Request | None
+    requests: Sequence[Request], told: Sequence[Json], actions: Mapping[str, str], chosen: Request
 ) -> list[Request]:
     """The requests; those that start nothing say what they do, and those that are passed over what holds
-    them, in the write that records a run, too.
+    them, also in the write that records the run of `chosen`, or its place in the queue.
     """
     return [
         replace(one, entry=entry) if actions.get(one.name) in _ACTS or _passed_over(one, chosen) else one

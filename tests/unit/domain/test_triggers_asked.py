@@ -138,6 +138,27 @@ def test_a_run_that_is_to_follow_waits_for_one_that_is_under_way(policy: str) ->
     assert loop.status["lastTrigger"]["name"] == FOLLOW_UP
 
 
+def test_what_a_place_in_the_queue_does_not_answer_says_what_holds_it_in_that_pass_too() -> None:
+    loop = Loop(cooldown="12h", followUp="6h", concurrencyPolicy="Queue")
+    loop.settle(quality())
+    loop.finish("Succeeded")
+    loop.step(quality(wanted=False))
+    loop.now += 6 * HOUR
+    loop.others = ["somebody-elses"]
+    told = [
+        loop.step(*by_hand(loop, said), quality(wanted=False), weekly()) for said in ("", "ada", "ada", "ada")
+    ]
+    assert loop.status["queued"]["trigger"] == MANUAL
+    held = "held by Concurrency: TrainingJob somebody-elses of "
+    for plan in told:
+        for name in ("weekly", FOLLOW_UP):
+            said = entry(plan.status, name)
+            assert (said["decision"], held in said["message"]) == ("Blocked", True)
+    assert entry(told[1].status, MANUAL)["message"] == "waits in the queue"
+    events = [one.message for plan in told for one in plan.notices if one.reason == "RunHeld"]
+    assert [sum(text.startswith(name) for text in events) for name in ("weekly", FOLLOW_UP)] == [1, 1]
+
+
 def test_no_entry_is_added_beyond_what_the_api_server_takes() -> None:
     """Sixteen triggers, and what a person asked for."""
     names = [f"t{number}" for number in range(16)]
