@@ -57,7 +57,7 @@ def simulate(
     looked at, beside the times that schedules and cooldowns name; `versions`: what the registry has.
     """
     try:
-        run = _Run(obj, history, took, versions)
+        run = _Run(obj, history, took=took, every=every, versions=versions)
         next_look = history.rows[0].predicted
         for at, row, labelled in _in_order(history):
             if at >= next_look or run.loop.due(at):
@@ -84,18 +84,21 @@ def policy(path: Path) -> Json:
 
 class _Run:
     """The loop over the history. The champion is the version with most of the traffic between two looks, so
-    that a challenger with a small weight is none, nor is one that gets copies of all requests; where the
-    registry does not know it, it is as old as its first prediction, and nobody knows how good it was when it
-    was accepted.
+    that a challenger with a small weight is none, nor is one that gets copies of all requests (of the first
+    look see `_first_champion`); where the registry does not know it, it is as old as its
+    first prediction, and nobody knows how good it was when it was accepted.
     """
 
-    def __init__(self, obj: Json, history: History, took: timedelta, versions: Sequence[Json]) -> None:
-        first = history.rows[0]
+    def __init__(
+        self, obj: Json, history: History, *, took: timedelta, every: timedelta, versions: Sequence[Json]
+    ) -> None:
+        begin = history.rows[0].predicted
         self._registry = {one["metadata"]["name"]: one for one in versions}
         self._begun: dict[str, datetime] = {}
         for one in history.rows:
             self._begun.setdefault(one.row.version, one.predicted)
-        self.loop = Rehearsal(_fresh(obj, first.predicted), self._champion(first.row.version), history.model)
+        champion = self._champion(_first_champion(history.rows, begin + every))
+        self.loop = Rehearsal(_fresh(obj, begin), champion, history.model)
         self.told: list[Told] = []
         self._took, self._traffic = took, Counter[str]()
 
@@ -124,6 +127,16 @@ class _Run:
         if known := self._registry.get(version):
             return champion_of(version, known)
         return Champion(version, {}, self._begun[version])
+
+
+def _first_champion(rows: Sequence[Row], until: datetime) -> str:
+    """The version with most of the traffic up to the first look, before which none is known; of those that
+    have about as many rows, the lowest number: most challengers are made later than their champion.
+    """
+    traffic = Counter(one.row.version for one in rows if one.predicted <= until)
+    most = max(traffic.values())
+    alike = [version for version, number in traffic.items() if number * SURELY_MORE > most]
+    return min(alike, key=names.version_number)
 
 
 def _in_order(history: History) -> Iterator[tuple[datetime, Row, bool]]:

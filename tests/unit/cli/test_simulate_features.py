@@ -187,6 +187,25 @@ def test_a_version_that_gets_copies_of_all_requests_is_not_the_champion(tmp_path
     assert not any("m-2" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("challenger", "one_of"),
+    [("m-10", 1), ("m-10", 2), ("m-10", 10), ("m-2", 10)],
+    ids=["copies", "half", "a tenth", "a tenth of an older one"],
+)
+def test_a_history_that_begins_within_a_step_begins_with_the_champion(
+    tmp_path: Path, challenger: str, one_of: int
+) -> None:
+    """A log may be cut anywhere; the first row is the challenger's, for two days of four."""
+    rows = [row | {"version": "m-9"} for row in days(4, 0)]
+    tried = [row | {"version": challenger} for row in rows[: 2 * ROWS : one_of]]
+    left = [row for place, row in enumerate(rows) if place >= 2 * ROWS or place % one_of]
+    history = [*tried, *(rows if one_of == 1 else left)]
+    lines = trial(tmp_path, history, triggers=[{"name": "old", "maxAge": "48h"}], cooldown="1000h")
+    assert ("01-07", "Started") in decisions(lines, "old")
+    assert any("m-9 is" in line for line in lines)
+    assert not any(challenger in line for line in lines)
+
+
 def test_what_the_registry_knows_of_a_version_is_its_age_and_its_best(tmp_path: Path) -> None:
     history, rows = (
         tmp_path / "rows.csv",
