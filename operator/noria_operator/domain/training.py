@@ -131,9 +131,18 @@ def _trained(case: Case, run: Run | None) -> Plan:
 
 
 def _hold(case: Case) -> Plan | None:
-    """The model of a run that is suspended is not scored, and makes no version that would be rolled out."""
-    made = made_by(case.job.metadata.uid, case.seen.versions)
-    return Plan(_suspended(case)) if case.job.spec.suspend and made is None else None
+    """The model of a run that is suspended is not scored, and makes no version that would be rolled out. How
+    an evaluation ended that ran already is read: its pod alone knows, and may be gone when the run goes on.
+    """
+    made, run = made_by(case.job.metadata.uid, case.seen.versions), case.seen.evaluate
+    if not case.job.spec.suspend or made is not None:
+        return None
+    plan = evaluate(case) if run and run.finished else None
+    if plan is None:
+        return Plan(_suspended(case))
+    if is_finished(plan.status):
+        return plan
+    return Plan(_suspended(case) | {"evaluation": plan.status["evaluation"]})
 
 
 def _ours(case: Case) -> bool:

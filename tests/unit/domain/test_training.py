@@ -468,7 +468,13 @@ def test_a_run_that_is_suspended_once_it_is_trained_makes_no_version_until_it_go
     assert "Job flights-1-evaluate only reads, and goes on to its end" in obj["status"]["message"]
     seen = Observed(train, complete(body, evaluation("0.72", None)))
     obj, plan = step(obj, seen)
-    assert (plan.again, "evaluation" in obj["status"]) == (False, False)
+    assert (plan.create, obj["status"]["phase"]) == (None, "Suspended")
+    assert "only reads" not in obj["status"]["message"]
+    assert obj["status"]["evaluation"]["challenger"] == {"auc": "0.72"}, "only the pod has it"
+    seen = Observed(train, Run(job(body, "Complete")))
+    for _ in range(2):
+        obj, plan = step(obj, seen, 600)
+        assert (plan.again, obj["status"]["phase"], "gates" in obj["status"]) == (False, "Suspended", False)
     obj["spec"]["suspend"] = False
     for _ in range(3):
         obj, _ = step(obj, seen)
@@ -478,6 +484,17 @@ def test_a_run_that_is_suspended_once_it_is_trained_makes_no_version_until_it_go
     mine = version(1, lineage={"trainingJob": {"name": "flights-1", "uid": UID}})
     obj, _ = step(obj, replace(seen, versions=[mine]))
     assert obj["status"]["phase"] == "Succeeded", "what is made is told"
+
+
+def test_an_evaluation_that_fails_while_the_run_is_suspended_says_why_though_its_pod_goes() -> None:
+    obj, train = trained()
+    obj, plan = step(obj, Observed(train))
+    assert plan.create is not None
+    said = json.dumps({"error": {"reason": "NoRows", "message": "data holdout: none"}})
+    obj["spec"]["suspend"] = True
+    obj, plan = step(obj, Observed(train, Run(job(plan.create, "Failed"), (ended_pod(said, code=1),))))
+    assert obj["status"]["phase"] == "Failed"
+    assert "NoRows: data holdout: none" in obj["status"]["message"]
 
 
 def test_a_retry_is_running_and_says_what_happened_before() -> None:
