@@ -18,13 +18,14 @@ from noria_operator.evidence.growth import Families, Row
 from noria_operator.recent import Recent
 from noria_serving.contract import FAMILIES, places_of
 
-_CROSSED: Final = ("errors", "slice_errors")
-"""Families that need what another part of the document says of the same names."""
+_CROSSED: Final = ("outputs", "errors", "slice_errors")
+"""Families that need certain names, or what another part of the document says of the same names."""
 _DIGITS: Final = b"0123456789"
 _MOST_SHAPES: Final = 8192
 _WHOLE = Recent[int, bool](_MOST_SHAPES)
 """Shapes of documents in which all counts are whole numbers. Those of one process mostly differ in their
-digits alone, and what differs from such a document in nothing else cannot hold anything else.
+digits alone, and what differs from such a document in nothing else, and has the same families, cannot hold
+anything else; but it may hold longer names.
 """
 _SHAPES: Final = threading.Lock()
 ROOM: Final = 16 * 1024 * 1024
@@ -41,10 +42,10 @@ def counts_of(body: Mapping[str, Any]) -> Families:
     for family in filter(body.get, _CROSSED):
         flat.family(family)
     packed = orjson.dumps(body)
-    shape = hash(packed.translate(None, _DIGITS))
+    shape = hash((*body, packed.translate(None, _DIGITS)))
     with _SHAPES:
         whole = _WHOLE.used(shape) is not None
-    if not whole:
+    if not whole or _room(body) > ROOM:
         if Flat(orjson.loads(packed)) != flat:
             return flat
         if _in_whole_numbers(body):
@@ -110,6 +111,8 @@ class Packed(Families):
 
 
 _INT: Final = frozenset({int})
+_LONGEST: Final = 64
+"""Characters of a family's name, of a unit of errors, of what says that there are labels alone, together."""
 
 
 def _in_whole_numbers(body: Mapping[str, Any]) -> bool:
@@ -124,3 +127,18 @@ def _whole(value: Any) -> bool:
     if kind is dict:
         return all(map(_whole, value.values()))
     return kind is int or (kind is list and _INT.issuperset(map(type, value)))
+
+
+def _room(body: Mapping[str, Any]) -> int:
+    """What the places of one in whole numbers take of ROOM at most."""
+    before = len(str(body["version"])) + _LONGEST
+    task = {str(body.get("task", "")): 0}
+    return _taken(task, before) + sum(_taken({"": body.get(family, 0)}, before) for family in FAMILIES)
+
+
+def _taken(rows: Mapping[str, Any], before: int) -> int:
+    taken = 0
+    for name, row in rows.items():
+        length = before + 1 + len(name)
+        taken += _taken(row, length) if isinstance(row, dict) else length + EACH
+    return taken

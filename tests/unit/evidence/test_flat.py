@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noria_operator.evidence.flat import ROOM, Packed, counts_of
+from noria_operator.evidence.growth import opened
 from noria_operator.evidence.server import SIZE_LIMIT
 from noria_serving.contract import BESIDE, FAMILIES, places_of
 from noria_serving.reference import MAX_FEATURES
@@ -63,6 +64,7 @@ def test_documents_that_differ_in_digits_alone_tell_each_its_own() -> None:
         assert len(counts) == len(flattened(told))
 
 
+OUTPUTS = {"exponent": 1, "first": 0, "bins": [1]}
 ERRORS = {"errors": {"m-1": {"count": 2}}, "error_units": {"m-1": 0.5}}
 
 
@@ -74,6 +76,8 @@ ERRORS = {"errors": {"m-1": {"count": 2}}, "error_units": {"m-1": 0.5}}
         ({"scores": {"m-1": [5, 5]}}, {"scores": {"m-1": [5, None]}}),
         (ERRORS, ERRORS | {"error_units": {"m-2": 0.5}}),
         ({"outputs": 0}, {"outputs": 1}),
+        ({"outputs": OUTPUTS}, {"outputs": {f"{name}1": value for name, value in OUTPUTS.items()}}),
+        ({"requests1": "abc"}, {"requests": "abc"}),
         ({"errors": 0}, {"errors": 1}),
         ({"feedback": {"matched": "5"}}, {"feedback": {"matched": ""}}),
         ({"outputs": {"exponent": "1", "first": 0, "bins": [1]}}, {"outputs": {"exponent": "", "first": 0}}),
@@ -117,14 +121,23 @@ def test_a_document_that_grows_to_far_more_than_a_server_counts_is_refused(rows:
         tracemalloc.stop()
 
 
-def test_a_document_that_grows_by_digits_alone_is_refused_when_somebody_asks() -> None:
-    def told(name: str) -> Any:
-        return counts_of(document(predictions={name: {f"{number}": 0 for number in range(1000)}}))
+@pytest.mark.parametrize("family", [one for one in FAMILIES if one not in ("task", "outputs")])
+def test_a_document_that_grows_by_digits_alone_is_refused_when_it_comes(family: str) -> None:
+    def told(name: str, count: int) -> Any:
+        rows = {name: {f"{number}": count for number in range(1000)}}
+        return document(error_units={name: 0.5}, **{family: rows})
 
-    assert len(told("a")) == len(flattened(document())) - 1 + 1000
-    grown = told("a" + "1" * 2**20)
+    for _ in range(2):
+        assert dict(opened(counts_of(told("a", 10**18)))) == flattened(told("a", 10**18))
     with pytest.raises(ValueError, match="more places"):
-        grown.opened().family("predictions")
+        counts_of(told("a" + "1" * 2**15, 0))
+
+
+def test_a_version_that_grows_by_digits_alone_is_refused_when_it_comes() -> None:
+    rows = {"requests": {f"{number}": 0 for number in range(1000)}}
+    assert isinstance(counts_of(document(**rows)), Packed)
+    with pytest.raises(ValueError, match="more places"):
+        counts_of(document(**rows, version="m-" + "1" * 2**15))
 
 
 @pytest.mark.parametrize("predictions", [7, "7", 7.0, True])

@@ -140,6 +140,25 @@ async def test_a_pod_that_names_another_process_each_time_fills_no_memory(starte
     assert len(window.latest) == len(window.baselines) == MOST_PROCESSES + 1
 
 
+async def test_a_pod_whose_counts_grow_by_digits_alone_past_all_bounds_is_not_read() -> None:
+    server, honest, name = ModelServer("strange", 400, 3), ModelServer("honest", 400, 7), "a"
+
+    async def strange(request: web.Request) -> web.Response:
+        told = json.loads(str((await server(request)).text))
+        return web.json_response({**told, "requests": {name: {str(number): 0 for number in range(1000)}}})
+
+    async with pods(strange, honest) as port:
+        reader, read = CounterReader(port=port), [pod(1), pod(2)]
+        assert (await reader.answered(read)).keys() >= {"pod-1", "pod-2"}
+        name += "1" * 2**15
+        found = await reader.answered(read)
+        totals = await reader.window("shop", "m", read, since=SINCE)
+        await reader.close()
+    assert ("pod-1" in found, "pod-2" in found) == (False, True)
+    assert totals is not None
+    assert (totals.unread, totals.labels("m-1").samples) == (("pod-1",), 7)
+
+
 async def test_labels_are_summed_over_pods_since_the_window_began() -> None:
     old, new = ModelServer("old", 100, 50), ModelServer("new", 400, 7)
     old.before = 40
