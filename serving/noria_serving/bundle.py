@@ -240,7 +240,7 @@ def _converted(
             raise NoriaError(Reason.DATA_INVALID, f"a {type(model).__name__} has no predict: it is no model")
         classes = [] if task == "regression" else _classes(getattr(model, "classes_", ()), task)
         return conversion.convert(model, rows, arrays, task, holdout=holdout), arrays, classes
-    converted, arrays = onnx_import.taken(data, arrays)
+    converted, arrays = onnx_import.taken(data, arrays, task)
     return converted, arrays, _labels_of(y, task)
 
 

@@ -91,7 +91,7 @@ def _column(series: Any, name: str) -> Array:
                 Reason.DATA_INVALID,
                 f"column {name!r} has categories that are no text, as which they are sent: before training, "
                 f"X[{name!r}] = X[{name!r}].cat.rename_categories(spelling), with spelling from "
-                "noria_serving.quality, as files are read",
+                "noria_serving.quality, as Parquet files are read",
             )
         raise NoriaError(
             Reason.DATA_INVALID, f"column {name!r} ({series.dtype}) is neither numbers nor strings"

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from noria_serving.conversion import Converted, cast
 from noria_serving.errors import NoriaError, Reason
+from noria_serving.model.base import score_output
 from noria_serving.model.onnx import TYPES, OnnxModel, open_session
+from noria_serving.model.scoring import labels_alone
 from noria_serving.signature import Signature, Tensor
 
 Array = NDArray[Any]
@@ -32,8 +34,10 @@ def contents(model: Any) -> bytes | None:
     return model.SerializeToString(deterministic=True) if hasattr(model, "SerializeToString") else None
 
 
-def taken(data: bytes, arrays: Mapping[str, Array]) -> tuple[Converted, Mapping[str, Array]]:
-    """The model, and the rows by its own names; the widths of both where it leaves them open."""
+def taken(data: bytes, arrays: Mapping[str, Array], task: str) -> tuple[Converted, Mapping[str, Array]]:
+    """The model, and the rows by its own names; the width of these, and of the scores, where it leaves that
+    open.
+    """
     signature = _signature(data, arrays)
     names = [tensor.name for tensor in signature.inputs]
     if len(names) == 1 and len(arrays) == 1:
@@ -41,18 +45,14 @@ def taken(data: bytes, arrays: Mapping[str, Array]) -> tuple[Converted, Mapping[
     elif set(arrays) != set(names):
         raise NoriaError(Reason.DATA_INVALID, f"the columns of X must be the model's inputs {names[:20]}")
     model = OnnxModel(data, signature)
-    if any(tensor.shape[1:] == (-1,) for tensor in signature.outputs):
-        first = cast({name: rows[:1] for name, rows in arrays.items()}, signature)
-        answers = model.predict(first)
-        told = tuple(_answered(*each) for each in zip(signature.outputs, answers, strict=True))
-        model = OnnxModel(data, replace(signature, outputs=told))
+    if not labels_alone(signature, task):
+        place = score_output(signature, task)
+        if signature.outputs[place].shape[1:] == (-1,):
+            answer = model.predict(cast({name: rows[:1] for name, rows in arrays.items()}, signature))[place]
+            outputs = list(signature.outputs)
+            outputs[place] = replace(outputs[place], shape=(-1, *answer.shape[1:]))
+            model = OnnxModel(data, replace(signature, outputs=tuple(outputs)))
     return Converted("onnx", data, model, None), arrays
-
-
-def _answered(tensor: Tensor, answer: Array) -> Tensor:
-    """An output by what it holds for a row: of how many classes there are probabilities is read from it."""
-    open_width = tensor.shape[1:] == (-1,) and answer.ndim == 2
-    return replace(tensor, shape=(-1, answer.shape[1])) if open_width else tensor
 
 
 def _signature(data: bytes, arrays: Mapping[str, Array]) -> Signature:

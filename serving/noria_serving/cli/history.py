@@ -212,12 +212,6 @@ def _places(labels: Set[str | float], scores: Any, single: Sequence[Any]) -> dic
     numbers: Mapping[str | float, int] = {} if rows.keys() & NUMBERED.keys() else NUMBERED
     names = labels - numbers.keys()
     known = rows.keys() | names
-    if len(known) == 1 and labels & numbers.keys() and all(map(_is_number, known)):
-        raise NoriaError(
-            Reason.DATA_INVALID,
-            f"of two classes one is called {_listed(known)}, and labels 0 and 1 may be the other's name or "
-            "the place of either: take more of the log, with rows of which each was predicted",
-        )
     if names and not rows:
         raise NoriaError(
             Reason.DATA_INVALID,
@@ -229,6 +223,14 @@ def _places(labels: Set[str | float], scores: Any, single: Sequence[Any]) -> dic
             Reason.DATA_INVALID,
             f"two classes are called {_listed(known)}: take one version by --version",
         )
+    if len(known) == 1 and all(map(_is_number, known)) and (given := labels & numbers.keys()):
+        other = int(_negative(rows, given) in known)  # where it stands, if its name is 0 or 1
+        if any(numbers[one] != other for one in given):
+            raise NoriaError(
+                Reason.DATA_INVALID,
+                f"of two classes one is called {_listed(known)}, and labels 0 and 1 may be the other's name "
+                "or the place of either: take more of the log, with rows of which each was predicted",
+            )
     negative = _negative(rows, names) if names else ""
     return {**numbers, **{name: int(name != negative) for name in names}}
 

@@ -129,6 +129,9 @@ def test_a_threshold_of_the_models_own_does_not_turn_labels_around(
         (("no", [0.1, 0.2, 0.55]), ["no", None, None], [0.0, None, None]),
         (("yes", [0.9, 0.8, 0.7]), [1, 0, None], [1.0, 0.0, None]),
         (("yes", [0.5, 0.5, 0.5]), [1, 0, None], [1.0, 0.0, None]),
+        (("-1", [0.1, 0.2, 0.55]), ["1", "-1", None], [1.0, 0.0, None]),
+        (("-1", [0.1, 0.2, 0.55]), [1, None, None], [1.0, None, None]),
+        (("2", [0.9, 0.8, 0.7]), [0, 2, None], [0.0, 1.0, None]),
         (("yes", [0.5, 0.5, 0.5]), [None, None, None], [None, None, None]),
     ],
 )
