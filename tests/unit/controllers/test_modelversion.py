@@ -142,13 +142,17 @@ async def test_a_first_version_is_told_of_once_it_serves_or_when_it_is_given_up(
     assert related(store, found) == [KEY]
 
 
-async def test_a_newer_version_wakes_those_that_retention_may_archive() -> None:
-    api = Api()
-    for number in (1, 2, 3):
-        api.put(MODELVERSION, version(number))
-    newest = version(3)
+def keeping_one() -> tuple[Api, dict[str, Any]]:
+    """Three versions, and the newest, which says that one is kept."""
+    api, newest = Api(), version(3)
     newest["metadata"]["annotations"] = {KEEP_ANNOTATION: "1"}
-    api.put(MODELVERSION, newest)
+    for one in (version(1), version(2), newest):
+        api.put(MODELVERSION, one)
+    return api, newest
+
+
+async def test_a_newer_version_wakes_those_that_retention_may_archive() -> None:
+    api, newest = keeping_one()
     api.put(MODELDEPLOYMENT, deployment(3, previous=served(2)))
     store = operator(api).store
     assert related(store, newest) == [KEY]
@@ -157,12 +161,7 @@ async def test_a_newer_version_wakes_those_that_retention_may_archive() -> None:
 
 
 async def test_a_champion_that_leaves_the_list_of_its_deployment_is_archived_then() -> None:
-    api = Api()
-    for number in (1, 2, 3):
-        api.put(MODELVERSION, version(number))
-    newest = version(3)
-    newest["metadata"]["annotations"] = {KEEP_ANNOTATION: "1"}
-    api.put(MODELVERSION, newest)
+    api, _ = keeping_one()
     remembered = deployment(3, champions=[served(1), served(2), served(3)])
     api.put(MODELDEPLOYMENT, remembered)
     assert KEY not in related(operator(api).store, remembered)
