@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from noria_operator.api.data_sources import Data
 from noria_operator.api.trainingjob import TrainingJobSpec
 from noria_operator.domain.training_locations import Location, LocationError
 from noria_serving.contract import partition_age
@@ -25,27 +26,19 @@ Rows = tuple[str, Json | None]
 
 def shared(spec: TrainingJobSpec, chosen: Mapping[str, Json]) -> str:
     """What is trained on and held out at once. `chosen`: partitions by data set; a set without is whole."""
-    if spec.evaluation is None:
-        return ""
-    held = next((source for source in spec.data if source.name == spec.evaluation.data), None)
-    for source in spec.data if held is not None else ():
-        if held is None or source.name == held.name:
-            continue
+    for source, held in _apart(spec):
         if _meet((source.uri, chosen.get(source.name)), (held.uri, chosen.get(held.name))):
             trained, judged = (_shown(one.name, chosen.get(one.name)) for one in (source, held))
             return (
                 f"the model would be judged on rows that it was trained on: {trained} and {judged} overlap "
-                f"in {held.uri}; {_apart(spec, source.name, held.name)}"
+                f"in {held.uri}; {_remedy(source, held)}"
             )
     return ""
 
 
 def unknown(spec: TrainingJobSpec, chosen: Mapping[str, Json]) -> str:
     """A sentence, where nobody knows whether what is trained on holds what is held out."""
-    held = next((one for one in spec.data if spec.evaluation and one.name == spec.evaluation.data), None)
-    for source in spec.data if held is not None else ():
-        if held is None or source.name == held.name:
-            continue
+    for source, held in _apart(spec):
         if untold := _untold((source.uri, chosen.get(source.name)), (held.uri, chosen.get(held.name))):
             return f"not known whether the model was trained on these rows: {source.name} names {untold}"
     return ""
@@ -55,7 +48,7 @@ def seen_by_champion(spec: TrainingJobSpec, chosen: Mapping[str, Json], champion
     """What of the held-out rows the champion's lineage says that it was trained on, or that it does not tell.
     Neither refuses a model: one that passes a comparison which favours the champion is all the better.
     """
-    held = next((one for one in spec.data if spec.evaluation and one.name == spec.evaluation.data), None)
+    held = _held(spec)
     if held is None or champion is None:
         return ""
     name, judges = champion["metadata"]["name"], (held.uri, chosen.get(held.name))
@@ -76,6 +69,17 @@ def seen_by_champion(spec: TrainingJobSpec, chosen: Mapping[str, Json], champion
         why = f"the lineage of {name} names {untold or 'no data'}"
         return f"not known whether the champion was trained on these rows: {why}"
     return ""
+
+
+def _held(spec: TrainingJobSpec) -> Data | None:
+    """The data set that the evaluation reads."""
+    return next((one for one in spec.data if spec.evaluation and one.name == spec.evaluation.data), None)
+
+
+def _apart(spec: TrainingJobSpec) -> list[tuple[Data, Data]]:
+    """Each data set that the trainer reads, with the one that is held out."""
+    held = _held(spec)
+    return [(one, held) for one in spec.data if one.name != held.name] if held is not None else []
 
 
 def _untold(learnt: Rows, judges: Rows) -> str:
@@ -136,10 +140,9 @@ def _shown(name: str, partitions: Json | None) -> str:
     return f"{name} ({partitions['by']} {partitions['oldest']} to {partitions['newest']})"
 
 
-def _apart(spec: TrainingJobSpec, trained: str, held: str) -> str:
+def _remedy(trained: Data, held: Data) -> str:
     """What keeps them apart."""
-    mine, its = (next(source for source in spec.data if source.name == name) for name in (trained, held))
-    if mine.select is None and mine.uri != its.uri:
-        return f"let {trained} name the folder that it reads, or choose partitions by select"
-    skip = f", as with skip: {its.select.last + its.select.skip}" if its.select is not None else ""
-    return f"let {trained} skip what {held} reads{skip}"
+    if trained.select is None and trained.uri != held.uri:
+        return f"let {trained.name} name the folder that it reads, or choose partitions by select"
+    skip = f", as with skip: {held.select.last + held.select.skip}" if held.select is not None else ""
+    return f"let {trained.name} skip what {held.name} reads{skip}"
