@@ -19,6 +19,7 @@ from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.modeldeployment_status import put_off, tell
 from noria_operator.controllers.routing import preview
 from noria_operator.controllers.serving_observe import View, gather
+from noria_operator.domain.conditions import of_type
 from noria_operator.domain.rollout import plan as plan_rollout
 from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_due import step_due
@@ -205,8 +206,7 @@ def _heeds_routers(obj: Json, *, up: bool) -> bool:
     shares = found.get("traffic", ())
     if "candidate" in found or any(not (one.get("verified") or one.get("assumed")) for one in shares):
         return True
-    servable: Json = next((one for one in found.get("conditions", ()) if one["type"] == "Servable"), {})
-    reason = servable.get("reason")
+    reason = of_type(found.get("conditions", ()), "Servable").get("reason")
     return reason == "NoRouter" if up else reason in {"Serving", "NoReadyPods"}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from noria_operator.domain.conditions import of_type
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import kind_named
@@ -21,8 +22,8 @@ def count_run(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Count a run that ended with this write."""
     if is_finished(before) or not is_finished(after):
         return
-    failed = next((one for one in after["conditions"] if one["type"] == "Failed"), None)
-    result = str(failed["reason"]) if failed and failed["status"] == "True" else "Succeeded"
+    failed = of_type(after["conditions"], "Failed")
+    result = str(failed["reason"]) if failed.get("status") == "True" else "Succeeded"
     TRAINING_RUNS.labels((after.get("trigger") or {}).get("reason") or "none", result).inc()
     if after.get("startTime") and after.get("completionTime"):
         lasted = moment(after["completionTime"]) - moment(after["startTime"])

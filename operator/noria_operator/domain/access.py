@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from noria_operator.api.access import Access
-from noria_operator.domain.conditions import Condition
+from noria_operator.domain.conditions import Condition, of_type
 
 Json = dict[str, Any]
 
@@ -174,8 +174,8 @@ def condition(guard: Guard, told: Sequence[Told | None], status: Mapping[str, An
 def unasked(deployment: Json) -> Condition | None:
     """What status says of the spec as it is, where nobody is asked this time; None where it says nothing."""
     conditions = (deployment.get("status") or {}).get("conditions", ())
-    told = next((one for one in conditions if one["type"] == CONDITION), None)
-    if told is None or told.get("observedGeneration") != deployment["metadata"].get("generation"):
+    told = of_type(conditions, CONDITION)
+    if not told or told.get("observedGeneration") != deployment["metadata"].get("generation"):
         return None
     known = {"True": True, "False": False}.get(told["status"])
     return Condition(CONDITION, known, told["reason"], told.get("message", ""))

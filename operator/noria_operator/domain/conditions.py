@@ -51,6 +51,11 @@ def merge_conditions(
     return merged
 
 
+def of_type(conditions: Iterable[Mapping[str, Any]], type: str) -> Mapping[str, Any]:
+    """The condition of that type; an empty one where there is none."""
+    return next((one for one in conditions if one["type"] == type), {})
+
+
 def since(conditions: Iterable[Mapping[str, Any]], type: str) -> datetime | None:
     """When the condition of that type last flipped."""
     times = (one.get("lastTransitionTime") for one in conditions if one["type"] == type)

@@ -14,7 +14,7 @@ from typing import Any
 
 from noria_operator.api.trainingjob import TrainingFailure, TrainingPhase
 from noria_operator.api.types import format_duration
-from noria_operator.domain.conditions import since
+from noria_operator.domain.conditions import of_type, since
 from noria_operator.domain.evaluation import evaluate, judge_gates
 from noria_operator.domain.job_shape import partitions_of
 from noria_operator.domain.registry import made_by
@@ -147,8 +147,8 @@ def _hold(case: Case) -> Plan | None:
 
 def _ours(case: Case) -> bool:
     """Whether it is us who suspended the training Job: status says so before that is done."""
-    told: Json = next((one for one in case.status.get("conditions", []) if one["type"] == "Suspended"), {})
-    return bool(case.status.get("phase") == TrainingPhase.SUSPENDED and told.get("reason") != HELD)
+    why = of_type(case.status.get("conditions", ()), "Suspended").get("reason")
+    return bool(case.status.get("phase") == TrainingPhase.SUSPENDED and why != HELD)
 
 
 def _suspended(case: Case, *, elsewhere: bool = False) -> Json:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from noria_operator.api.modelversion import ModelVersion, VersionPhase
 from noria_operator.api.trainingjob import TrainingFailure
+from noria_operator.domain.conditions import of_type
 from noria_operator.domain.job_shape import REFUSED, Bundle, Images
 from noria_operator.domain.results import ResultError, fault, verification_result
 from noria_operator.domain.retention import archivable, in_use, retained
@@ -182,7 +183,7 @@ def _last(obj: Json, phase: VersionPhase) -> tuple[str, str]:
     """
     status = obj.get("status", {})
     history, conditions = status.get("history", []), status.get("conditions", [])
-    said: Json = next((one for one in conditions if one["type"] == "ArtifactReady"), {})
+    said = of_type(conditions, "ArtifactReady")
     if history and history[-1]["to"] == phase:
         return said.get("reason") or phase.value, said.get("message", "")
     return phase.value, f"the phase was set to {phase} by hand"
