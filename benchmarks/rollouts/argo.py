@@ -17,7 +17,7 @@ import psutil
 from tools.cluster.layout import binary
 from tools.ports import free_port
 
-from benchmarks.harness import answers, eventually, kubectl
+from benchmarks.harness import answers, cpu_seconds, eventually, kubectl
 from benchmarks.rollouts.contender import ANALYSIS, ERRORS, GOOD, INTERVAL, Contender, Json, Key
 from benchmarks.rollouts.ground import Ground, spawn
 from benchmarks.rollouts.pods import template
@@ -60,6 +60,9 @@ class Argo:
     account: str = ACCOUNT
     kind: Kind = ROLLOUT
     reconcile_metric: str = "rollout_reconcile"
+
+    def cpu(self) -> float:
+        return cpu_seconds(self.process)
 
     async def prepare(self, keys: Sequence[Key]) -> None:
         for space in dict.fromkeys(space for space, _ in keys):

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import aiohttp
 import psutil
 
-from benchmarks.harness import cluster_cpu, cpu_seconds, eventually, in_parallel, writes_total
+from benchmarks.harness import cluster_cpu, eventually, in_parallel, writes_total
 from benchmarks.metrics import histogram
 from benchmarks.report import high, middle
 from benchmarks.rollouts.ground import Ground
@@ -51,10 +51,18 @@ class Contender(Protocol):
     name: str
     account: str
     kind: Kind
-    process: psutil.Process
     metrics_url: str
     reconcile_metric: str
     ground: Ground
+
+    @property
+    def process(self) -> psutil.Process:
+        """The one that runs now."""
+        ...
+
+    def cpu(self) -> float:
+        """Seconds of it, and of those that it took the place of."""
+        ...
 
     async def prepare(self, keys: Sequence[Key]) -> None: ...
     async def create(self, key: Key) -> None: ...
@@ -163,7 +171,7 @@ class Meter:
     def of(contender: Contender) -> Meter:
         requests = contender.ground.requests(contender.account)
         writes = writes_total(contender.ground.kubeconfig)
-        return Meter(requests, cpu_seconds(contender.process), cluster_cpu(), writes)
+        return Meter(requests, contender.cpu(), cluster_cpu(), writes)
 
     def since(self, before: Meter) -> Meter:
         return Meter(

@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +32,7 @@ from benchmarks.harness import (
 from benchmarks.objects import NAMESPACE
 from benchmarks.rollouts.contender import ANALYSIS, ERRORS, GOOD, INTERVAL, Contender, Json, Key
 from benchmarks.rollouts.ground import Ground, spawn
+from benchmarks.rollouts.kept import Kept
 from benchmarks.rollouts.pods import artifact
 from benchmarks.rollouts.watching import Watched, watching
 from noria_operator.api import names
@@ -49,13 +50,11 @@ class Noria:
     """The operator, which runs from `prepare` to `stop`, and the routers of its namespaces."""
 
     ground: Ground
-    settings: Mapping[str, str]
+    kept: Kept
     url: str
     metrics_url: str
-    process: psutil.Process = field(init=False)
-    analysis: Json = field(default_factory=dict)
+    analysis: Json
     """`strategy.analysis`, if any."""
-    started: subprocess.Popen[bytes] | None = None
     name: str = "Noria"
     account: str = ACCOUNT
     kind: Kind = kinds.MODELDEPLOYMENT
@@ -68,17 +67,16 @@ class Noria:
         for space in dict.fromkeys(space for space, _ in keys):
             await self.ground.client.create(kinds.NAMESPACE, "", {"metadata": {"name": space}})
         await in_parallel([partial(self._register, key, n) for key in keys for n in (1, 2)])
-        command = [sys.executable, "-m", "noria_operator.app"]
-        self.started = spawn(command, self.ground.folder / "noria.log", **self.settings)
-        self.process = psutil.Process(self.started.pid)
+        self.kept.start()
         await eventually(lambda: answers(f"{self.url}/readyz"), seconds=PREPARE_SECONDS)
         await eventually(self._idle, seconds=PREPARE_SECONDS, every=1.0)
 
-    def stop(self) -> None:
-        """End the operator, where it was started."""
-        if self.started is not None:
-            self.started.terminate()
-            self.started.wait(timeout=40)
+    @property
+    def process(self) -> psutil.Process:
+        return self.kept.process
+
+    def cpu(self) -> float:
+        return self.kept.cpu()
 
     async def _idle(self) -> bool:
         """Whether no key waits: the versions are accounted for."""
@@ -154,7 +152,8 @@ async def noria(ground: Ground, *, source: str = "") -> AsyncIterator[Contender]
         settings["NORIA_QUERY_TEMPLATES"] = json.dumps([query_template(source)])
         query = {"name": ANALYSIS, "template": ANALYSIS, "successCondition": GOOD, "interval": INTERVAL}
         analysis["analysis"] = {"queries": [query]}
-    operator = Noria(ground, settings, url, f"{url}/metrics", analysis)
+    kept = Kept([sys.executable, "-m", "noria_operator.app"], ground.folder, settings)
+    operator = Noria(ground, kept, url, f"{url}/metrics", analysis)
     routers = Routers(ground, xds)
     following = asyncio.create_task(routers.follow())
     try:
@@ -164,7 +163,7 @@ async def noria(ground: Ground, *, source: str = "") -> AsyncIterator[Contender]
         with suppress(asyncio.CancelledError):
             await following
         routers.stop()
-        operator.stop()
+        await kept.stop()
 
 
 def query_template(source: str) -> Json:

@@ -39,7 +39,7 @@ DAEMON = "threading.Thread(target=time.sleep, args=(120,), daemon=True).start()"
 
 
 def program(source: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """Waits for the end of its output, which every process that it began holds as well; `TimeoutExpired`, else."""
+    """Waits for the end of its output, which all that it began hold as well; raises `TimeoutExpired`."""
     env = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(noria_serving.__file__).parents[1])}
     return subprocess.run(
         [sys.executable, "-c", source], env=env, timeout=60, check=False, capture_output=True, text=True
