@@ -55,8 +55,7 @@ def test_what_a_model_began_holds_up_no_end(begun: str, tmp_path: Path) -> None:
 
 
 def test_a_process_that_a_model_began_ends_with_its_own(tmp_path: Path) -> None:
-    ended = program(PROGRAM.replace("BEGUN", CHILD), tmp_path)
-    assert (ended.returncode, ended.stdout) == (7, "printed\n")
+    assert program(PROGRAM.replace("BEGUN", CHILD), tmp_path).returncode == 7
 
 
 @pytest.mark.parametrize("begun", ["", IDLE, DAEMON])
