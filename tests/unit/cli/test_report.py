@@ -70,7 +70,7 @@ CHILD = version(
 )  # fmt: skip
 RUN = {
     "kind": "TrainingJob",
-    "metadata": {"name": "run-4"},
+    "metadata": {"name": "run-4", "uid": "u"},
     "spec": {"model": "flight-delay"},
     "status": {
         "modelVersion": "flight-delay-4",
@@ -423,6 +423,17 @@ def test_a_run_that_was_refused_tells_why_on_what_rows_and_by_how_much() -> None
         "auc Fail 0.66 against 0.68 of champion", "loss 0.41", "parameter depth 6",
     ):  # fmt: skip
         assert words in said, words
+
+
+def test_another_run_of_the_same_name_is_not_the_one_that_made_a_version() -> None:
+    gate = "auc Fail 0.66 against 0.68 of champion"
+    again = copy.deepcopy(REFUSED)
+    again["metadata"] |= {"name": "run-4", "uid": "v"}
+    _, page = made(Objects(CHILD, PARENT, again), "mv/flight-delay-4")
+    assert gate not in " ".join(Words(page).words)
+    again["metadata"]["uid"] = "u"
+    _, page = made(Objects(CHILD, PARENT, again), "mv/flight-delay-4")
+    assert gate in " ".join(Words(page).words)
 
 
 def test_a_run_that_made_a_version_says_where_its_page_is() -> None:

@@ -52,11 +52,14 @@ def write(page: str, file: Path) -> None:
 
 def _found(objects: Objects, version: Json) -> Found:
     lineage = version["spec"].get("lineage", {})
-    parent, run = lineage.get("parent"), (lineage.get("trainingJob") or {}).get("name")
+    parent, made_by = lineage.get("parent"), lineage.get("trainingJob") or {}
+    run = objects.get(names.TRAINING_JOB, made_by["name"]) if made_by else None
+    if run and run["metadata"]["uid"] != made_by.get("uid"):
+        run = None  # another one, of the same name
     model = version["spec"]["model"]
     return Found(
         version,
         objects.get(names.MODEL_VERSION, parent) if parent else None,
-        objects.get(names.TRAINING_JOB, run) if run else None,
+        run,
         [one for one in objects.list(names.MODEL_DEPLOYMENT) if one["spec"]["model"] == model],
     )
