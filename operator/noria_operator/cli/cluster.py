@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config import kube_config
 from urllib3.exceptions import HTTPError
 
 from noria_operator.api import names
@@ -44,15 +45,17 @@ class Cluster:
     """Objects of one namespace of the cluster that the kubeconfig names."""
 
     def __init__(self, namespace: str | None, context: str | None) -> None:
-        file = os.environ.get("KUBECONFIG") or None
+        file = os.environ.get("KUBECONFIG") or kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+        used, found = client.Configuration(), kube_config.KubeConfigMerger(file).config
+        if found is None:
+            raise CommandError(f"there is no kubeconfig at {file}; set KUBECONFIG")
         try:
-            every, active = config.list_kube_config_contexts(file)
-            config.load_kube_config(file, context=context)
+            loader = kube_config.KubeConfigLoader(found, config_base_path=None, active_context=context)
+            loader.load_and_set(used)
         except config.ConfigException as error:
-            raise CommandError(f"no usable kubeconfig: {error}; set KUBECONFIG") from error
-        used = next((one for one in every if one["name"] == context), active)
-        self.namespace = namespace or used["context"].get("namespace", "default")
-        self._api = client.CustomObjectsApi()
+            raise CommandError(f"no usable kubeconfig: {error}; set KUBECONFIG or --context") from error
+        self.namespace = namespace or loader.current_context["context"].get("namespace", "default")
+        self._api = client.CustomObjectsApi(client.ApiClient(used))
 
     def get(self, kind: str, name: str) -> Json | None:
         """The object, or None."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from noria_operator.cli import text
-from noria_operator.cli.cluster import CommandError, find
+from noria_operator.cli.cluster import Cluster, CommandError, find
 from noria_operator.cli.main import changes, main, parser, run
 from noria_operator.cli.text import traffic
 
@@ -503,19 +503,40 @@ def test_an_id_is_cut_to_what_the_operator_acknowledges() -> None:
     assert [given["noria.dev/abort"] for _, _, given in cluster.given] == ["x" * 256]
 
 
+def kubeconfig(folder: Path, **more: str) -> Path:
+    """A file with one context, `x`, whose API server does not answer."""
+    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}
+    context = {"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "prod"}}
+    users = [{"name": "u", "user": {}}]
+    file = folder / "config"
+    file.write_text(json.dumps({"clusters": [cluster], "contexts": [context], "users": users, **more}))
+    return file
+
+
 def test_an_api_server_that_does_not_answer_is_told_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "config"
-    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}
-    context = {"name": "x", "context": {"cluster": "c", "user": "u"}}
-    users = [{"name": "u", "user": {}}]
-    file.write_text(
-        json.dumps({"clusters": [cluster], "contexts": [context], "users": users, "current-context": "x"})
-    )
-    monkeypatch.setenv("KUBECONFIG", str(file))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, **{"current-context": "x"})))
     with pytest.raises(SystemExit, match="does not answer"):
         main(["status"])
+
+
+@pytest.mark.parametrize("more", [{}, {"current-context": ""}, {"current-context": "gone"}])
+def test_a_context_that_is_named_needs_no_current_one(
+    more: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, **more)))
+    assert Cluster(None, "x").namespace == "prod"
+    assert Cluster("test", "x").namespace == "test"
+    for context in (None, "y"):
+        with pytest.raises(CommandError, match="set KUBECONFIG or --context"):
+            Cluster(None, context)
+
+
+def test_without_a_kubeconfig_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(CommandError, match=r"no kubeconfig at .*none; set KUBECONFIG"):
+        Cluster(None, None)
 
 
 def test_names_and_kinds_that_do_not_exist_are_refused_with_advice() -> None:
