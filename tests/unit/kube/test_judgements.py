@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from noria_operator.judgements import Judgements
@@ -25,7 +26,7 @@ def decided(number: int, at: str, verdict: str, **figures: str) -> dict[str, Any
     return {"version": f"m-{number}", "decision": "Rejected", "at": at, "evidence": evidence}
 
 
-def told(*, leading: bool) -> CollectorRegistry:
+def told(*, leading: bool, **broken: Any) -> CollectorRegistry:
     store, registry = Store(), CollectorRegistry()
     measures = [
         {"name": "errors", "verdict": "Pass", "figures": {"logEHarm": "-1.5"}},
@@ -43,8 +44,9 @@ def told(*, leading: bool) -> CollectorRegistry:
     ]
     store.observe("ADDED", deployment("aborted", decisions=late))
     store.observe("ADDED", deployment("again", **first, decisions=late))
+    for name, status in broken.items():
+        store.observe("ADDED", deployment(name, **status))
     registry.register(Judgements(store, lambda: leading, lambda: NOW))
-    return registry
     return registry
 
 
@@ -75,3 +77,12 @@ def test_what_a_version_was_rejected_on_stays_for_some_minutes() -> None:
 
 def test_a_follower_tells_none() -> None:
     assert [sample for family in told(leading=False).collect() for sample in family.samples] == []
+
+
+def test_an_object_that_cannot_be_read_hides_no_other_one(caplog: pytest.LogCaptureFixture) -> None:
+    odd = decided(2, "2026-03-01T11:58:00Z", "Fail", e="about 2")
+    bare = {"candidate": {"version": "m-2"}, "others": [{"version": "m-3"}]}
+    registry = told(leading=True, odd={"decisions": [odd]}, bare=bare)
+    samples = [sample for family in registry.collect() for sample in family.samples]
+    assert {sample.labels["deployment"] for sample in samples} == {"running", "aborted", "again"}
+    assert {getattr(record, "object", "") for record in caplog.records} == {"odd"}
