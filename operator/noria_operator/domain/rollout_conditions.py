@@ -177,12 +177,12 @@ def _servable(report: Report) -> Condition:
     state = report.plan.state
     if report.trouble is not None and report.trouble.fatal:
         return Condition("Servable", False, report.trouble.reason, report.trouble.message)
+    if report.policy.replicas == 0:
+        whose = f"{state.stable.version} has" if state.stable else "there are"
+        message = f"{whose} no pods because spec.replicas is 0; raise it with kubectl scale"
+        return Condition("Servable", False, "ScaledToZero", message)
     if state.stable is None:
         return Condition("Servable", False, "NoVersion", report.plan.message)
-    if report.policy.replicas == 0:
-        name = state.stable.version
-        message = f"{name} has no pods because spec.replicas is 0; raise it with kubectl scale"
-        return Condition("Servable", False, "ScaledToZero", message)
     if report.routers == 0:
         return Condition("Servable", False, "NoRouter", report.waits_for)
     return _answered(report, state.stable)

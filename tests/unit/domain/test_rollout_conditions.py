@@ -133,7 +133,8 @@ def test_who_takes_over_from_a_broken_champion_is_ready_once_routers_send_to_it(
 
 
 def test_zero_replicas_are_said_to_be_the_reason() -> None:
-    assert shown(report(serving(policy=Policy(replicas=0))))["Servable"] == (False, "ScaledToZero")
+    for world in (serving(policy=Policy(replicas=0)), World(Policy(replicas=0))):
+        assert shown(report(world))["Servable"] == (False, "ScaledToZero")
 
 
 def test_a_refused_write_stalls_and_leaves_serving_alone() -> None:
