@@ -20,8 +20,8 @@ def build() -> Dashboard:
     for panel in (
         number(
             "Leaders",
-            "One works, the others stand by.",
-            "sum(noria_leader)",
+            "Of each installation one works, the others stand by.",
+            "sum by (namespace, job) (noria_leader)",
             steps=((None, RED), (1, GREEN), (2, RED)),
         ),
         number("Passes", "A second.", f"sum(rate(noria_reconcile_total{_RATE}))", unit="ops"),

@@ -108,7 +108,7 @@ def between(title: str, says: str, high: str, low: str, *queries: Query, unit: s
 def number(
     title: str, says: str, expr: str, *, unit: str = "short", steps: Steps = ((None, BLUE),), width: int = 4
 ) -> stat.Panel:
-    """One value of now."""
+    """A value of now, one for each of the query's series."""
     return (
         _framed(stat.Panel(), title, says, width, 4)
         .unit(unit)
