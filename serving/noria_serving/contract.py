@@ -244,7 +244,7 @@ _OF_VERSION: Final = (
 )
 """Of the version that is served, in whose bins features are counted and whose signature decides which
 requests are refused: counts of two versions are never added up."""
-FAMILIES: Final = (*_PLAIN, *_OF_VERSION, "task", "outputs", "errors", "slice_errors")
+FAMILIES: Final = (*_PLAIN, *_OF_VERSION, "task", "classes", "outputs", "errors", "slice_errors")
 """What places begin with."""
 
 
@@ -290,6 +290,10 @@ def places_of(body: Mapping[str, Any], family: str) -> Iterator[tuple[str, tuple
         yield from _rows(f"{family}/{version}", body.get(family, {}))
     elif family == "task" and body.get("task"):
         yield f"task/{version}/{body['task']}{LABELS_PLACE if body.get('labels_only') else ''}", ()
+    elif family == "classes":
+        yield from (
+            (f"classes/{version}/{place}/{name}", ()) for place, name in enumerate(body.get(family, ()))
+        )
     elif family == "outputs" and (grid := body.get("outputs")):
         place = f"outputs/{version}/{int(grid['exponent'])}/{int(grid['first'])}"
         yield place, tuple(map(int, grid["bins"]))

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, get_args
 from pydantic import Field
 
 from noria_operator.api.schema import Rule
-from noria_operator.api.types import LABEL
+from noria_operator.api.types import SUBDOMAIN
 
 Scheme = Literal["pvc", "s3", "gs", "az", "https", "oci"]
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
@@ -25,9 +25,7 @@ _HOST: Final = r"([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)*[a-z]([-a-z0-9]*[a-z0-9])?(:[
 """A name, never an address: its last label begins with a letter."""
 _TAG: Final = "(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|@sha256:[0-9a-f]{64})"
 _REPOSITORY: Final = f"(/[a-z0-9]+([._-]+[a-z0-9]+)*)+{_TAG}"
-_STORE: Final = (
-    rf"pvc://{LABEL}(\.{LABEL})*{_SEGMENTS}|(s3|gs|az)://[a-z0-9][a-z0-9._-]{{1,61}}[a-z0-9]{_SEGMENTS}"
-)
+_STORE: Final = f"pvc://{SUBDOMAIN}{_SEGMENTS}|(s3|gs|az)://[a-z0-9][a-z0-9._-]{{1,61}}[a-z0-9]{_SEGMENTS}"
 STORE_PATTERN: Final = f"^({_STORE})$"
 LOCATION_PATTERN: Final = f"^({_STORE}|https://{_HOST}{_SEGMENTS}|oci://{_HOST}{_REPOSITORY})$"
 _DOTS: Final = r"/[.][.]?(/|$)"

@@ -16,6 +16,7 @@ from noria_operator.api.types import (
     QUALIFIED_KEYS,
     Argument,
     DnsLabel,
+    LabelValue,
     ObjectName,
     QualifiedName,
     Quantity,
@@ -23,7 +24,6 @@ from noria_operator.api.types import (
 
 RESERVED_ENV_PREFIXES: Final = ("NORIA_", "PARAM_", "KUBERNETES_")
 RESERVED_ENV_NAMES: Final = ("PATH", "LD_PRELOAD", "PYTHONPATH")
-LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
 
 
 class EnvVar(Spec):

@@ -94,22 +94,21 @@ def immutable_spec(spec: type[BaseModel], *, but: Iterable[str], advice: str) ->
     return tuple(rules)
 
 
-@dataclass(frozen=True)
 class ListMap:
-    """A list whose items are told apart by `key`: no two alike, and server-side apply merges item by item."""
+    """A list whose items are told apart by `keys`: no two alike, and server-side apply merges each item."""
 
-    key: str
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
 
     def check(self, items: list[Any]) -> list[Any]:
-        """Return `items`, or name the key that stands twice."""
+        """Return `items`, or name the keys that stand twice."""
         seen: set[Any] = set()
         for item in items:
-            value = getattr(item, self.key)
-            if value in seen:
-                raise PydanticCustomError(
-                    "duplicate", "{key} {value} stands twice", {"key": self.key, "value": value}
-                )
-            seen.add(value)
+            values = tuple(getattr(item, key) for key in self.keys)
+            if values in seen:
+                told = ", ".join(f"{key} {value}" for key, value in zip(self.keys, values, strict=True))
+                raise PydanticCustomError("duplicate", "{told} stands twice", {"told": told})
+            seen.add(values)
         return items
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -120,7 +119,7 @@ class ListMap:
     ) -> JsonSchemaValue:
         return handler(schema) | {
             "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": [self.key],
+            "x-kubernetes-list-map-keys": [*self.keys],
         }
 
 

@@ -17,7 +17,7 @@ from pydantic.alias_generators import to_snake
 
 from noria_operator.api.monitoring import DataQuality, Drift, Fairness
 from noria_operator.api.performance import ConceptDrift, EstimatedPerformance
-from noria_operator.api.schema import Rule, Spec
+from noria_operator.api.schema import ListMap, Rule, Spec
 from noria_operator.api.types import (
     Decimal,
     DnsLabel,
@@ -60,6 +60,20 @@ class Cost(Spec):
     run: UnsignedDecimal = Field(description='Cost of a run, in the same unit, for example "40".')
 
 
+_ClassName = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class ClassCost(Spec):
+    """What a row of one class costs that was predicted to be of one."""
+
+    label: _ClassName = Field(description='True class, such as fraud, or "2" of numbers.')
+    predicted: _ClassName = Field(description="Predicted class.")
+    cost: Decimal = Field(description='Cost of such a row, for example "40"; a gain is negative.')
+
+
+_OF_TWO: Final = ("falsePositive", "falseNegative", "truePositive", "trueNegative")
+
+
 class CostMatrix(Spec):
     """What one label costs, by what was predicted and what was true; a gain is negative."""
 
@@ -67,6 +81,21 @@ class CostMatrix(Spec):
     false_negative: Decimal = Field(default=PythonDecimal(1), description='Default: "1".')
     true_positive: Decimal = Field(default=PythonDecimal(0), description='Default: "0".')
     true_negative: Decimal = Field(default=PythonDecimal(0), description='Default: "0".')
+    classes: (
+        Annotated[list[ClassCost], Field(min_length=1, max_length=400), ListMap("label", "predicted")] | None
+    ) = Field(
+        default=None,
+        description='Of several classes, up to 20: what pairs of them cost. Of others a mistake costs "1", '
+        'a right answer "0".',
+    )
+    rules: ClassVar = (
+        Rule(
+            cel=f"!has(self.classes) || ![{', '.join(f'has(self.{name})' for name in _OF_TWO)}].exists(x, x)",
+            message="falsePositive and the like are of two classes: leave them out with classes",
+            field=".classes",
+            holds=lambda it: it.classes is None or not it.model_fields_set & {*map(to_snake, _OF_TWO)},
+        ),
+    )
 
 
 class Performance(Spec):
@@ -78,8 +107,8 @@ class Performance(Spec):
     ] = Field(
         description="Metric computed from feedback. Two classes (threshold 0.5): all but rmse and mae; "
         "calibration is the gap between mean score and share of positives, ece that in tenths of the score. "
-        "Several: accuracy, calibration, ece and, of up to 20, auc, logloss, brier, f1, precision, recall. "
-        "Regression: rmse, mae."
+        "Several: accuracy, calibration, ece and, of up to 20, auc, logloss, brier, f1, precision, recall, "
+        "expectedCost. Regression: rmse, mae."
     )  # fmt: skip
     cost_matrix: CostMatrix | None = Field(
         default=None, description="With metric expectedCost: what a label costs. Absent: 1 for each mistake."

@@ -18,9 +18,15 @@ from pydantic_core import PydanticCustomError
 
 from noria_operator.api.schema import Rule
 
+
+def _fullmatch(pattern: str, text: str) -> re.Match[str] | None:
+    """Whether the whole text matches an anchored pattern, whose \\d is 0 to 9, as it is to the API server."""
+    return re.fullmatch(pattern[1:-1], text, re.ASCII)
+
+
 # -- durations (GEP-2257) --------------------------------------------------------------------------
-DURATION_PATTERN: Final = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
-_DURATION_PART: Final = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
+DURATION_PATTERN: Final = r"^(\d{1,5}(h|ms?|s)){1,4}$"
+_DURATION_PART: Final = re.compile(r"(\d{1,5})(ms|h|m|s)")
 _UNITS: Final = {
     "h": timedelta(hours=1),
     "m": timedelta(minutes=1),
@@ -32,7 +38,7 @@ _ZERO: Final = timedelta()
 
 def parse_duration(text: str) -> timedelta:
     """`1h30m` → timedelta. Raises ValueError for what GEP-2257 does not allow (signs, fractions, days)."""
-    if not re.fullmatch(DURATION_PATTERN[1:-1], text):
+    if not _fullmatch(DURATION_PATTERN, text):
         raise ValueError(f"{text!r} is not a duration: write whole h, m, s or ms, for example 90s or 1h30m")
     return sum((int(count) * _UNITS[unit] for count, unit in _DURATION_PART.findall(text)), _ZERO)
 
@@ -84,7 +90,7 @@ HOUR_AT_MOST: Final = Rule(
 """A period at which something is done again and again while a person may watch."""
 
 # -- decimals --------------------------------------------------------------------------------------
-_DECIMAL_BODY: Final = r"[0-9]{1,15}(\.[0-9]{1,15})?"
+_DECIMAL_BODY: Final = r"\d{1,15}(\.\d{1,15})?"
 DECIMAL_PATTERN: Final = f"^-?{_DECIMAL_BODY}$"
 UNSIGNED_DECIMAL_PATTERN: Final = f"^{_DECIMAL_BODY}$"
 PROBABILITY_PATTERN: Final = r"^0\.0{0,9}[1-9][0-9]{0,5}$"
@@ -107,7 +113,7 @@ def format_decimal(value: PythonDecimal | float) -> str:
         text = format(rounded, "f")
     except (InvalidOperation, ValueError) as error:
         raise ValueError(f"{value} is not a finite decimal of at most 15 digits") from error
-    if not re.fullmatch(DECIMAL_PATTERN[1:-1], text):
+    if not _fullmatch(DECIMAL_PATTERN, text):
         raise ValueError(f"{value} is not a finite decimal of at most 15 digits")
     return text
 
@@ -118,7 +124,7 @@ def _decimal_reader(pattern: str) -> BeforeValidator:
             value = format_decimal(value)
         if not isinstance(value, str):
             raise PydanticCustomError("decimal", 'must be a decimal in quotes such as "0.05"')
-        if not re.fullmatch(pattern[1:-1], value):
+        if not _fullmatch(pattern, value):
             raise PydanticCustomError(
                 "decimal",
                 '{value} must be a decimal in quotes that matches {pattern}, such as "0.05"',
@@ -152,7 +158,7 @@ Probability = Annotated[
 ]
 """A share strictly between 0 and 1."""
 
-SHARE_PATTERN: Final = r"^(0(\.[0-9]{1,15})?|1(\.0)?)$"
+SHARE_PATTERN: Final = r"^(0(\.\d{1,15})?|1(\.0)?)$"
 Share = Annotated[
     PythonDecimal,
     _decimal_reader(SHARE_PATTERN),
@@ -251,17 +257,21 @@ def map_keys(pattern: str, message: str) -> Rule:
 
 
 # -- names -----------------------------------------------------------------------------------------
-LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+LABEL: Final = "[a-z0-9]+(-+[a-z0-9]+)*"
+SUBDOMAIN: Final = r"[a-z0-9]+((-+|\.)[a-z0-9]+)*"
+"""Labels with dots between them."""
+_WORD: Final = "[A-Za-z0-9]+([-_.]+[A-Za-z0-9]+)*"
 ModelName = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")]
 """Begins with a letter and leaves room in 63 characters for a version and a revision."""
 DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=f"^{LABEL}$")]
-ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{LABEL}(\.{LABEL})*$")]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=f"^{SUBDOMAIN}$")]
 """Name of a Secret, ConfigMap, ServiceAccount or claim of the same namespace."""
-HostName = Annotated[str, Field(min_length=1, max_length=253, pattern=rf"^{LABEL}(\.{LABEL})*$")]
+HostName = Annotated[str, Field(min_length=1, max_length=253, pattern=f"^{SUBDOMAIN}$")]
 HeaderName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 MetricName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z][a-z0-9_]*$")]
 Identifier = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-QUALIFIED_NAME_PATTERN: Final = rf"^({LABEL}(\.{LABEL})*/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+QUALIFIED_NAME_PATTERN: Final = f"^({SUBDOMAIN}/)?{_WORD}$"
+LabelValue = Annotated[str, Field(max_length=63, pattern=f"^({_WORD})?$")]
 QualifiedName = Annotated[str, Field(min_length=1, max_length=317, pattern=QUALIFIED_NAME_PATTERN)]
 QUALIFIED_KEYS: Final = map_keys(
     QUALIFIED_NAME_PATTERN, "keys must be qualified names, for example nvidia.com/gpu or disktype"

@@ -13,17 +13,24 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from noria_operator.cli.cluster import CommandError
+from noria_operator.domain.costs import spelled
 from noria_operator.domain.recorded import Model, Predicted
-from noria_operator.domain.recorded_bins import NOWHERE, Bins, spelled
+from noria_operator.domain.recorded_bins import NOWHERE, Bins
 from noria_operator.domain.tasks import BINARY, MULTICLASS, REGRESSION
-from noria_serving.contract import HISTORY_COLUMNS, HISTORY_PREDICTIONS, REFERENCE, REFERENCE_SCHEMA
+from noria_serving.contract import (
+    CONFUSION_CLASSES,
+    HISTORY_COLUMNS,
+    HISTORY_PREDICTIONS,
+    REFERENCE,
+    REFERENCE_SCHEMA,
+)
 
 Json = dict[str, Any]
 
@@ -80,6 +87,14 @@ class References:
                 raise CommandError(f"the reference of {version} is malformed: {error}") from error
         return self.bins.get(version)
 
+    def classes(self, recorded: Iterable[str]) -> tuple[str, ...]:
+        """Those of the rows, and with them those that versions know besides, while they are few."""
+        documents = [self.documents.get(version) or self.default or {} for version in self.bins]
+        every = dict.fromkeys(
+            [*recorded, *(spelled(name) for one in documents for name in one.get("called", ()))]
+        )
+        return tuple(every if len(every) <= CONFUSION_CLASSES else recorded)
+
     def notes(self) -> Iterator[str]:
         """What cannot be watched."""
         left_out = sorted({name for one in self.bins.values() for name in one.left_out})
@@ -113,7 +128,7 @@ def read(path: Path, references: Sequence[str] = ()) -> History:
     values = [one.row.value for one in rows]
     spread = max(values) - min(values) or abs(max(values))
     rows.sort(key=lambda one: one.predicted)
-    return History(rows, Model(task, frozen.bins, spread, len(classes) or 2), list(frozen.notes()))
+    return History(rows, Model(task, frozen.bins, spread, frozen.classes(classes)), list(frozen.notes()))
 
 
 def _task(path: Path, columns: Sequence[str]) -> str:

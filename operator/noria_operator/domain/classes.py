@@ -7,8 +7,7 @@ frequent one; their variance is by the delta method (Takahashi et al., "Confiden
 F1 and macro-averaged F1 scores", Applied Intelligence 2022).
 
 Invariants: counts alone decide; what needs the probabilities of all classes (auc, log loss, Brier) is told
-where they are counted (`class_scores`), and what needs the names of classes (what a mistake costs) is refused
-with a reason.
+where they are counted (`class_scores`).
 """
 
 from __future__ import annotations
@@ -30,12 +29,13 @@ class Classes:
     true class (row) and predicted class, empty where there are too many classes. None is of servers of an
     earlier release, which tell a table from the first label of a class that they know. `scores`: what the
     scores of all classes add up to, empty where there are none or too many; None: of servers of an earlier
-    release, which do not count them.
+    release, which do not count them. `names` of the classes in the table; empty where nobody tells.
     """
 
     called: Labels = field(default_factory=Labels.none)
     table: tuple[float, ...] | None = ()
     scores: tuple[int, ...] | None = ()
+    names: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:

@@ -17,12 +17,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from math import inf, pi, sqrt
+from math import inf, isqrt, pi, sqrt
 from typing import Final
 
 from noria_operator.domain import class_scores
 from noria_operator.domain.calibration import noise
 from noria_operator.domain.classes import MACRO, OF_CALLS, Classes, macro
+from noria_operator.domain.costs import ONE_A_MISTAKE, Costs, mean_cost
 from noria_operator.domain.crowding import hidden
 from noria_operator.domain.estimated_errors import ExpectedErrors, estimate
 from noria_operator.domain.proportions import Z95, wilson
@@ -48,16 +49,6 @@ class Errors:
     def samples(self) -> int:
         """Number of labels."""
         return self.count
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """What one label costs, by what was predicted and what was true; a gain is negative."""
-
-    false_positive: float = 1.0
-    false_negative: float = 1.0
-    true_positive: float = 0.0
-    true_negative: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +87,7 @@ EXPECTED_COST: Final = "expectedCost"
 REGRESSION: Final = frozenset({"rmse", "mae"})
 
 
-def measure(metric: str, joined: Joined, costs: Costs = Costs()) -> Measured | None:
+def measure(metric: str, joined: Joined, costs: Costs = ONE_A_MISTAKE) -> Measured | None:
     """The metric; None where these labels cannot tell it."""
     if isinstance(joined, Errors):
         return _ERRORS[metric](joined) if metric in _ERRORS and joined.count else None
@@ -104,10 +95,11 @@ def measure(metric: str, joined: Joined, costs: Costs = Costs()) -> Measured | N
         found_errors = estimate(metric, joined, Z95) if metric in _ERRORS else None
         return Measured(*found_errors) if found_errors else None
     if isinstance(joined, Classes):
-        return _of_classes(metric, joined)
+        return _of_classes(metric, joined, costs)
     found = rows(joined)
     if metric == EXPECTED_COST:
-        return _cost(found, joined.samples, costs)
+        seen = Confusion.of(found)
+        return _costly(mean_cost((seen.tn, seen.fp, seen.fn, seen.tp), costs.of_two))
     rated = RATED.get(metric)
     value = rated(found) if rated and joined.samples else None
     if value is None:
@@ -115,9 +107,10 @@ def measure(metric: str, joined: Joined, costs: Costs = Costs()) -> Measured | N
     return blurred(metric, _MEASURED[metric](value, joined, found), hidden(metric, found))
 
 
-def unsuitable(metric: str, joined: Joined, *, closed: bool = True) -> str:
+def unsuitable(metric: str, joined: Joined, costs: Costs = ONE_A_MISTAKE, *, closed: bool = True) -> str:
     """Why such labels never tell the metric, and what to ask for instead; empty where they can. Of servers
-    that do not tell whether there are too many classes, labels that would have `closed` a window do.
+    that do not tell whether there are too many classes, or their names, labels that would have `closed` a
+    window do.
     """
     good: tuple[str, ...]
     if isinstance(joined, Errors | ExpectedErrors):
@@ -129,12 +122,29 @@ def unsuitable(metric: str, joined: Joined, *, closed: bool = True) -> str:
         scored = joined.called.scored
     else:
         counted = joined.scores or (joined.scores is None and not closed)
-        good = (*OF_CALLS, *MACRO, *(class_scores.METRICS if counted else ()))
+        good = (*OF_CALLS, *MACRO, EXPECTED_COST, *(class_scores.METRICS if counted else ()))
         of = "a classifier of several classes"
         scored = joined.called.scored
     if not scored:
         good, of = of_labels_alone(good), f"{of} that {NO_PROBABILITIES}"
-    return "" if metric in good else f"{metric} cannot be told of {of}; use one of {', '.join(good)}"
+    if metric not in good:
+        return f"{metric} cannot be told of {of}; use one of {', '.join(good)}"
+    return _unpriced(joined, costs, closed=closed) if metric == EXPECTED_COST else ""
+
+
+def _unpriced(joined: Joined, costs: Costs, *, closed: bool) -> str:
+    if not isinstance(joined, Classes):  # without a label, nobody may have told yet of how many classes
+        return costs.unfit_for_two() if joined.samples else ""
+    return costs.unfit_for(joined.names) if closed or joined.names else ""
+
+
+def placed(metric: str, joined: Joined) -> int:
+    """How many of the labels the value is of: by true and predicted class those alone are counted whose class
+    the version knows, and which its own pods took.
+    """
+    if isinstance(joined, Classes) and metric in (*MACRO, EXPECTED_COST):
+        return round(sum(joined.table or ()))
+    return joined.samples
 
 
 def of_labels_alone(metrics: Iterable[str]) -> tuple[str, ...]:
@@ -142,7 +152,7 @@ def of_labels_alone(metrics: Iterable[str]) -> tuple[str, ...]:
     return tuple(metric for metric in metrics if metric not in OF_PROBABILITIES)
 
 
-def _of_classes(metric: str, joined: Classes) -> Measured | None:
+def _of_classes(metric: str, joined: Classes, costs: Costs) -> Measured | None:
     if not joined.samples:
         return None
     if metric == "accuracy":
@@ -153,24 +163,15 @@ def _of_classes(metric: str, joined: Classes) -> Measured | None:
         scored = class_scores.estimate(metric, joined.scores or ())
         most = class_scores.MOST[metric] if metric != "logloss" else inf
         return scored and blurred(metric, _within(*scored[:2], 0.0, most), scored.hidden)
-    found = macro(metric, joined.table or ()) if metric in MACRO else None
+    table = joined.table or ()
+    if metric == EXPECTED_COST:
+        return _costly(mean_cost(table, costs.of_several(isqrt(len(table)), joined.names)))
+    found = macro(metric, table) if metric in MACRO else None
     return _within(*found, 0.0, 1.0) if found else None
 
 
-def _cost(found: Rows, samples: int, costs: Costs) -> Measured | None:
-    if not samples:
-        return None
-    seen = Confusion.of(found)
-    each = (
-        (seen.tp, costs.true_positive),
-        (seen.fp, costs.false_positive),
-        (seen.fn, costs.false_negative),
-        (seen.tn, costs.true_negative),
-    )
-    mean = sum(count * cost for count, cost in each) / samples
-    variance = sum(count * (cost - mean) ** 2 for count, cost in each) / samples
-    widest = max(cost for _, cost in each) - min(cost for _, cost in each)
-    return _within(mean, max(variance, widest**2 / samples) / samples)
+def _costly(found: tuple[float, float] | None) -> Measured | None:
+    return _within(*found) if found else None
 
 
 def _within(value: float, variance: float, least: float = -inf, most: float = inf) -> Measured:

@@ -65,12 +65,13 @@ class Model:
     task: str = BINARY
     bins: Mapping[str, Bins] | None = None
     spread: float = 1.0
-    classes: int = 2
+    classes: tuple[str, ...] = ()
+    """Names of several."""
 
     @property
     def table(self) -> bool:
         """Whether labels are counted by true and predicted class."""
-        return self.task == MULTICLASS and self.classes <= CONFUSION_CLASSES
+        return self.task == MULTICLASS and len(self.classes) <= CONFUSION_CLASSES
 
     @property
     def unit(self) -> float:
@@ -97,7 +98,7 @@ class Window:
         self._outputs: dict[str, list[int]] = defaultdict(lambda: [0] * GRID_BINS)
         self._vectors: dict[str, list[int]] = {}
         self._tables: dict[str, list[int]] = defaultdict(
-            lambda: [0] * (model.classes**2 if model.table else 0)
+            lambda: [0] * (len(model.classes) ** 2 if model.table else 0)
         )
         self._groups: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [*_NOTHING])
         self._slice_scores: dict[tuple[str, int, int], list[int]] = defaultdict(lambda: [*NO_SCORES])
@@ -130,7 +131,7 @@ class Window:
         several = self._model.task == MULTICLASS
         positive = label == (row.called if several else 1)
         if self._model.table:
-            self._tables[row.version][int(label) * self._model.classes + row.called] += 1
+            self._tables[row.version][int(label) * len(self._model.classes) + row.called] += 1
         place = min(SCORE_BINS - 1, max(0, int(row.value * SCORE_BINS)))
         self._scores[row.version][positive][place] += 1
         for counts in slices:
@@ -156,7 +157,8 @@ class Window:
             return Errors(count, over, under, squared, clipped, self._model.unit)
         labels = Labels.of(*self._scores[version])
         if self._model.task == MULTICLASS:
-            return Classes(labels, tuple(self._tables[version]))
+            names = self._model.classes if self._model.table else ()
+            return Classes(labels, tuple(self._tables[version]), names=names)
         return labels
 
     def task(self, version: str) -> str:

@@ -10,13 +10,13 @@ recorded) is named in `left_out` and watched by nobody.
 from __future__ import annotations
 
 import math
-import re
 import struct
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from noria_operator.domain.costs import spelled
 from noria_operator.domain.drift import columns
 from noria_operator.domain.drift.columns import Column, Reference, Seen
 from noria_operator.domain.fairness import MISSING
@@ -26,7 +26,6 @@ Json = dict[str, Any]
 Places = Callable[[str], tuple[int, ...]]
 """Where in its column's counts a text is counted; ValueError for one without a place."""
 
-_WHOLE: Final = re.compile(r"^(-?\d+)\.0+$")
 _TRUTHS: Final = {"true": 1.0, "false": 0.0}
 
 
@@ -181,11 +180,6 @@ def _classes(named: Iterable[str]) -> Places:
     """One that is none of these is unseen, as a text that training did not have."""
     table = {spelled(name): (place,) for place, name in enumerate(sorted(named))}
     return lambda text: table.get(text, (len(table) + 1,))
-
-
-def spelled(name: str) -> str:
-    """A class as bundles name it: 1.0 and 1 are one."""
-    return _WHOLE.sub(r"\1", name)
 
 
 def _codes(entry: Json, *, single: bool) -> Callable[[str], int]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from noria_operator.api.triggers import CostMatrix, Performance, TriggerSpec
+from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.api.types import format_decimal, format_duration
+from noria_operator.domain.costs import Costs
 from noria_operator.domain.performance import EXPECTED_COST
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import Champion, Request, opened_at
@@ -41,9 +42,9 @@ def wording(rule: Performance) -> str:
     """The metric, whether labels show it or scores, and what labels cost where it goes by that: values of
     another wording are no better and no worse.
     """
-    prices = (rule.cost_matrix or CostMatrix()).model_dump().values() if rule.metric == EXPECTED_COST else ()
+    prices = (Costs.of(rule.cost_matrix).wording,) if rule.metric == EXPECTED_COST else ()
     how = "estimated" if isinstance(rule, Estimate) else _LABELLED
-    return " ".join((rule.metric, how, *(str(float(one)) for one in prices)))
+    return " ".join((rule.metric, how, *prices))
 
 
 def same_wording(state: Json, rule: Performance) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.api.types import format_decimal, parse_duration
+from noria_operator.domain.costs import Costs
 from noria_operator.domain.lost import (
     Asked,
     Stretch,
@@ -25,7 +26,7 @@ from noria_operator.domain.lost import (
     level,
     surely_lost,
 )
-from noria_operator.domain.performance import Costs, Joined, Measured, measure, unsuitable
+from noria_operator.domain.performance import Joined, Measured, measure, placed, unsuitable
 from noria_operator.domain.quality import DIRECTIONS, Direction
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
@@ -70,14 +71,16 @@ def performance(
     begun = window_start(entry, rule, champion)
     assert champion is not None and begun is not None
     closed = _closed(rule, labels, begun, now)
-    if labels is not None and (wrong := unsuitable(rule.metric, labels, closed=closed)):
+    costs = Costs.of(rule.cost_matrix)
+    if labels is not None and (wrong := unsuitable(rule.metric, labels, costs, closed=closed)):
         return refused(trigger, entry, f"{wrong} ({champion.name})")
     if labels is not None and labels.samples and entry.get("reason") == UNSUITABLE:
         entry = entry | opening(entry, rule, counted)
-    measured = measure(rule.metric, labels, costs(rule)) if closed and labels else None
+    measured = measure(rule.metric, labels, costs) if closed and labels else None
     if labels is None or measured is None:
         return replace(_standing(entry, rule, begun), answered_by=answered_by(trigger))
-    told, counted = entry | (seen or Coverage()).shown(labels.samples), f"{labels.samples} {counted}"
+    told, known = entry | (seen or Coverage()).shown(labels.samples), placed(rule.metric, labels)
+    counted = f"{f'{known} of ' if known < labels.samples else ''}{labels.samples} {counted}"
     found = _judged(told, rule, measured, counted=counted, samples=labels.samples, now=now, gap=gap)
     return replace(found, answered_by=answered_by(trigger))
 
@@ -86,12 +89,6 @@ def refused(trigger: TriggerSpec, entry: Json, text: str) -> Request:
     """The trigger asks what such a model cannot tell: a person has to change it."""
     said = {"name": trigger.name, "decision": "Error", "reason": UNSUITABLE, "message": text}
     return Request(entry | said, trigger.reason)
-
-
-def costs(rule: Performance) -> Costs:
-    """The rule's cost matrix in numbers."""
-    told = rule.cost_matrix
-    return Costs(*map(float, told.model_dump().values())) if told else Costs()
 
 
 def _closed(rule: Performance, labels: Joined | None, begun: datetime, now: datetime) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.domain.conditions import clip
+from noria_operator.domain.costs import Costs
 from noria_operator.domain.lost import Asked, Stretch, continued, false_alarms, level, surely_lost
 from noria_operator.domain.performance import Labelled, Measured, measure
 from noria_operator.domain.quality import DIRECTIONS
@@ -32,7 +33,7 @@ from noria_operator.domain.triggers_labels import (
     window_start,
     wording,
 )
-from noria_operator.domain.triggers_performance import against, alpha, at_best, costs, refused, threshold
+from noria_operator.domain.triggers_performance import against, alpha, at_best, refused, threshold
 
 Json = dict[str, Any]
 
@@ -78,7 +79,7 @@ def performance_by_slice(
     due = begun + (rule.window or timedelta())
     if labels is None or now < due:
         return _asking(trigger, rule, entry, known, due=due if now < due else None)
-    if wrong := unsuitable(rule.metric, labels):
+    if wrong := unsuitable(rule.metric, labels) or Costs.of(rule.cost_matrix).unfit_for_two():
         return refused(trigger, entry, f"{wrong} ({champion.name})")
     if text := _uncounted(rule, labels, champion.name):
         said = {"name": trigger.name, "decision": "Wait", "reason": UNKNOWN, "message": text}
@@ -138,7 +139,7 @@ def _closed(rule: Performance, known: Mapping[str, Slice], labels: SliceLabels) 
 def _measured(rule: Performance, joined: Labelled | SliceScores) -> Measured | None:
     if isinstance(joined, SliceScores):
         return joined.measured(rule.metric)
-    return measure(rule.metric, joined, costs(rule))
+    return measure(rule.metric, joined, Costs.of(rule.cost_matrix))
 
 
 def _with_window(rule: Performance, one: Slice, measured: Measured, samples: int, among: int) -> Slice:

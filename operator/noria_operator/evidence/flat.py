@@ -111,6 +111,8 @@ class Packed(Families):
 
 
 _INT: Final = frozenset({int})
+_NAMES: Final = frozenset({"task", "classes"})
+"""Families that are told in words."""
 _LONGEST: Final = 64
 """Characters of a family's name, of a unit of errors, of what says that there are labels alone, together."""
 
@@ -118,7 +120,8 @@ _LONGEST: Final = 64
 def _in_whole_numbers(body: Mapping[str, Any]) -> bool:
     """Whether it stays a document, whatever its digits are."""
     named = type(body.get("task", "")) is str and type(body.get("outputs", {})) is dict
-    return named and all(_whole(body.get(family, {})) for family in FAMILIES if family != "task")
+    named = named and all(type(name) is str for name in body.get("classes", ()))
+    return named and all(_whole(body.get(family, {})) for family in FAMILIES if family not in _NAMES)
 
 
 def _whole(value: Any) -> bool:
@@ -132,8 +135,9 @@ def _whole(value: Any) -> bool:
 def _room(body: Mapping[str, Any]) -> int:
     """What the places of one in whole numbers take of ROOM at most."""
     before = len(str(body["version"])) + _LONGEST
-    task = {str(body.get("task", "")): 0}
-    return _taken(task, before) + sum(_taken({"": body.get(family, 0)}, before) for family in FAMILIES)
+    names = [str(body.get("task", "")), *body.get("classes", ())]
+    counted = sum(_taken({"": body.get(family, 0)}, before) for family in FAMILIES if family not in _NAMES)
+    return counted + sum(before + 1 + len(name) + EACH for name in names)
 
 
 def _taken(rows: Mapping[str, Any], before: int) -> int:

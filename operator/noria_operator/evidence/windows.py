@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import isqrt
 from typing import Any
 
 from noria_operator.domain import label_delay, tasks
@@ -135,11 +136,20 @@ def joined(counts: Vector, version: str, metric: str) -> Labelled:
     """
     kind = task(counts, version)
     if kind == tasks.MULTICLASS:
-        told = (counts.get(f"{family}/{version}") for family in ("confusion", "class_scores"))
-        return Classes(labels(counts, version), *told)
+        table, scores = (counts.get(f"{family}/{version}") for family in ("confusion", "class_scores"))
+        return Classes(labels(counts, version), table, scores, _classes(counts, version))
     if kind == tasks.REGRESSION or (not kind and metric in REGRESSION):
         return errors(counts, version)
     return labels(counts, version)
+
+
+def _classes(counts: Vector, version: str) -> tuple[str, ...]:
+    """Names of its classes, in the order of its table; none where servers do not tell, or not the same."""
+    prefix = f"classes/{version}/"
+    told = [place.removeprefix(prefix).partition("/") for place in below(counts, prefix)]
+    named = {place: name for place, _, name in told}
+    places = [*map(str, range(isqrt(len(counts.get(f"confusion/{version}", ())))))]
+    return tuple(map(named.__getitem__, places)) if sorted(one[0] for one in told) == sorted(places) else ()
 
 
 def errors(counts: Vector, version: str) -> Errors:

@@ -82,8 +82,11 @@ class Desk:
         self._exponent = unit_exponent(state.reference.prediction)
         names = [*map(spelling, classes)]
         self._kinds = frozenset(map(_kind, names)) if task == "multiclass" else frozenset()
+        self.classes: list[str] = []
+        """Names of several classes by which labels are counted, in the order of the table."""
         if task == "multiclass":
-            state.keep_table(len(names) ** 2 if len(names) <= CONFUSION_CLASSES else 0)
+            self.classes = names if len(names) <= CONFUSION_CLASSES else []
+            state.keep_table(len(self.classes) ** 2)
             state.keep_class_scores(len(names) if by_class else 0)
         self._labels = positions(classes, binary=task == "binary")
         self._marks = bytes(map(mark, names))

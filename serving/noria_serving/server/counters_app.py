@@ -151,6 +151,7 @@ def _document(service: Service, since: float | None, now: float) -> dict[str, An
         "from": origin,
         "task": service.loaded.manifest.task,
         "labels_only": service.loaded.scoring.labels_only,
+        "classes": service.desk.classes,
         "error_units": state.units,
         **state.as_json(vector),
     }

@@ -118,6 +118,17 @@ DEAR: Json = {
     "performance": {"metric": "auc", "cost": {"pointDay": "12.5", "run": "40"}},
     "action": "Block",
 }
+
+
+def _fraud(*, predicted: str, cost: str = "40") -> Json:
+    return {"label": "fraud", "predicted": predicted, "cost": cost}
+
+
+def _costs(**matrix: Any) -> list[Json]:
+    performance = {"metric": "expectedCost", "max": "0.4", "costMatrix": matrix}
+    return [{"name": "costs", "performance": performance}]
+
+
 POD = {
     name: TRAINING["spec"][name] for name in ("env", "envFrom", "resources", "nodeSelector", "tolerations")
 }
@@ -325,6 +336,16 @@ ACCEPTED = [
                     "metric": "expectedCost",
                     "max": "0.4",
                     "costMatrix": {"falseNegative": "10", "truePositive": "-1"},
+                },
+            },
+            {
+                "name": "several",
+                "performance": {
+                    "metric": "expectedCost",
+                    "max": "0.4",
+                    "costMatrix": {
+                        "classes": [_fraud(predicted="fine"), _fraud(predicted="fraud", cost="-1.5")]
+                    },
                 },
             },
             {"name": "b", "performance": {"metric": "rmse", "relativeDrop": "0.1"}},
@@ -612,6 +633,8 @@ REFUSED = [
         triggers=[{"name": "a", "schedule": "0 2 * * 1", "performance": {"metric": "auc", "min": "0"}}],
     ),
     no("ct", _ONE_TRIGGER, triggers__0__drift={}),
+    no("ct", "of two classes", triggers=_costs(classes=[_fraud(predicted="fine")], falsePositive="1")),
+    no("ct", "of two classes", triggers=_costs(classes=[_fraud(predicted="fine")], trueNegative="0")),
     no(
         "ct",
         "costMatrix goes with metric expectedCost only",
@@ -703,6 +726,10 @@ REFUSED += [
 
 # Refused by the schema itself: the words differ, the answer does not.
 REFUSED_BY_SCHEMA = [
+    no("ct", "", triggers=_costs(classes=[_fraud(predicted="fine"), _fraud(predicted="fine", cost="1")])),
+    no("ct", "", triggers=_costs(classes=[])),
+    no("ct", "", triggers=_costs(classes=[{"label": "fraud", "predicted": "fine"}])),
+    no("ct", "", triggers=_costs(classes=[_fraud(predicted="")])),
     no("tj", "", seed="7"),
     no("tj", "", seed=-1),
     no("tj", "", seed=True),

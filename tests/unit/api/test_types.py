@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from noria_operator.api import types
 from noria_operator.api.locations import ParsedLocation, parse_location
@@ -41,7 +44,7 @@ def test_a_duration_is_read(text: str, value: timedelta) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "5", "-5m", "1.5h", "P1D", "1d", "1e9h", "100000h", "1h1h1h1h1h", "1h\n"]
+    "text", ["", "5", "-5m", "1.5h", "P1D", "1d", "1e9h", "100000h", "1h1h1h1h1h", "1h\n", "٣h"]
 )
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="for example 90s or 1h30m"):
@@ -76,7 +79,7 @@ def test_a_number_that_is_no_decimal_is_refused(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1e3", "NaN", "+1", ".5", "1.", "0x1", "1,5", "1" * 16, "0." + "1" * 16]
+    "text", ["", "1e3", "NaN", "+1", ".5", "1.", "0x1", "1,5", "1" * 16, "0." + "1" * 16, "٣"]
 )
 def test_what_is_no_decimal_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r'such as "0\.05"'):
@@ -112,3 +115,25 @@ def test_a_location_is_taken_apart(uri: str, parts: ParsedLocation) -> None:
 def test_what_is_no_location_is_refused(uri: str) -> None:
     with pytest.raises(ValueError, match="is not a location"):
         parse_location(uri)
+
+
+@pytest.mark.parametrize(
+    ("kind", "as_kubernetes_has_it"),
+    [
+        (types.DnsLabel, r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"),
+        (types.ObjectName, r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"),
+        (types.LabelValue, r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"),
+        (
+            types.QualifiedName,
+            r"([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+            r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]",
+        ),
+    ],
+)
+def test_names_are_those_of_kubernetes(kind: Any, as_kubernetes_has_it: str) -> None:
+    name: TypeAdapter[str] = TypeAdapter(kind)
+    for size in range(1, 6):
+        for text in map("".join, product("aZ-._/", repeat=size)):
+            known = re.fullmatch(as_kubernetes_has_it, text)
+            with nullcontext() if known else pytest.raises(ValidationError):
+                name.validate_python(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.unit.domain.test_triggers_plan import training
 from noria_operator.cli.cluster import CommandError
 from noria_operator.cli.main import offline_run, parser
 from noria_operator.domain.training_times import stamp
+from noria_serving.contract import REFERENCE_SCHEMA
 
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 QUALITY = {"name": "quality", "performance": {"metric": "accuracy", "min": "0.7", "minLabels": 200, "for": 2}}
@@ -68,6 +70,47 @@ def test_quality_of_several_classes_is_found_lost_too(tmp_path: Path, metric: st
     started = [line for line in found if "Started" in line]
     assert started[0].startswith("2026-01-19T00:00:00Z   quality")
     assert found[-1].startswith("2000 predictions, 2000 labels, 1 runs")
+
+
+def of_costs(tmp_path: Path, *more: str, **matrix: Any) -> list[str]:
+    """Of three classes red is taken for blue in half of its rows, from a day on; nothing else goes wrong."""
+    lines, names = ["time,score,prediction,label"], ("red", "green", "blue")
+    for number in range(2000):
+        at, label = BEGIN + number * timedelta(days=1) / 100, names[number % 3]
+        wrong = number >= 1000 and label == "red" and number % 2
+        lines.append(f"{stamp(at)},0.95,{'blue' if wrong else label},{label}")
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    rule = {"metric": "expectedCost", "minLabels": 200, "max": "2", "costMatrix": matrix}
+    (tmp_path / "policy.yaml").write_text(
+        yaml.safe_dump(training(triggers=[{"name": "costs", "performance": rule}], cooldown="900h"))
+    )
+    files = ["-f", str(tmp_path / "policy.yaml"), "--history", str(tmp_path / "rows.csv")]
+    return list(offline_run(parser().parse_args(["simulate", *files, "--every", "6h", *more])))
+
+
+@pytest.mark.parametrize(("predicted", "runs"), [("blue", 1), ("green", 0)])
+def test_what_mistakes_between_several_classes_cost_is_told(
+    predicted: str, runs: int, tmp_path: Path
+) -> None:
+    dear = {"label": "red", "predicted": predicted, "cost": "40"}
+    assert of_costs(tmp_path, classes=[dear])[-1].startswith(f"2000 predictions, 2000 labels, {runs} runs")
+
+
+def test_a_class_that_no_row_has_is_known_by_the_bins_of_the_version(tmp_path: Path) -> None:
+    rare = {"label": "grey", "predicted": "blue", "cost": "900"}
+    assert "costMatrix.classes names 'grey'" in "\n".join(of_costs(tmp_path, classes=[rare]))
+    frozen = {
+        "schema": REFERENCE_SCHEMA, "samples": 4, "features": [],
+        "prediction": {
+            "name": "__prediction__", "kind": "numeric", "edges": [], "counts": [4], "missing": 0,
+            "low": 0.9, "high": 1.0,
+        },
+        "called": {"red": 1, "green": 1, "blue": 1, "grey": 1},
+    }  # fmt: skip
+    (tmp_path / "reference.json").write_text(json.dumps(frozen))
+    found = of_costs(tmp_path, "--reference", str(tmp_path / "reference.json"), classes=[rare])
+    assert found[-1].startswith("2000 predictions, 2000 labels, 0 runs")
+    assert "costMatrix" not in "\n".join(found)
 
 
 def test_a_metric_that_several_classes_do_not_have_says_what_to_use(tmp_path: Path) -> None:

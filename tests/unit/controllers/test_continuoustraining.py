@@ -598,7 +598,7 @@ async def test_several_classes_are_right_by_the_likeliest_one() -> None:
 
 
 async def test_what_a_model_cannot_tell_is_an_error_that_a_person_sees() -> None:
-    quality = {"name": "quality", "performance": {"metric": "expectedCost", "max": "0.5"}}
+    quality = {"name": "quality", "performance": {"metric": "rmse", "max": "0.5"}}
     early = {"name": "early", "estimatedPerformance": {"metric": "f1", "min": "0.8"}}
     api = world(triggers=[quality, early, {"name": "concept", "conceptDrift": {}}])
     await seen(api, None, several(90, 10))

@@ -79,7 +79,11 @@ def test_a_window_without_a_mistake_is_not_sure_of_it() -> None:
         ),
         ("auc", Classes(called(9, 1), (5.0,) * 9, (0,) * 244), ""),
         ("auc", Classes(called(9, 1), (5.0,) * 9, None), "several classes; use one of accuracy"),
-        ("cost", Classes(called(9, 1), (5.0,) * 9, (0,) * 244), "f1, precision, recall, auc, logloss, brier"),
+        (
+            "cost",
+            Classes(called(9, 1), (5.0,) * 9, (0,) * 244),
+            "precision, recall, expectedCost, auc, logloss",
+        ),
         ("auc", Classes(called(9, 1)), "more than 20 classes; use one of accuracy, calibration, ece"),
         ("f1", Classes(called(9, 1)), "more than 20 classes; use one of accuracy, calibration, ece"),
         ("f1", Classes(called(9, 1), (5.0,) * 9), ""),

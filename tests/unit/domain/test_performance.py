@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, mean_absolute_error, root_mean_squared_error
 
-from noria_operator.domain.performance import EXPECTED_COST, Costs, Errors, Measured, measure
+from noria_operator.domain.costs import Costs
+from noria_operator.domain.performance import EXPECTED_COST, Errors, Measured, measure
 from noria_operator.domain.quality import RATED, Labels, rows
 from noria_serving.contract import SCORE_BINS
 

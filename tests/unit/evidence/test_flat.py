@@ -121,7 +121,7 @@ def test_a_document_that_grows_to_far_more_than_a_server_counts_is_refused(rows:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("family", [one for one in FAMILIES if one not in ("task", "outputs")])
+@pytest.mark.parametrize("family", [one for one in FAMILIES if one not in ("task", "classes", "outputs")])
 def test_a_document_that_grows_by_digits_alone_is_refused_when_it_comes(family: str) -> None:
     def told(name: str, count: int) -> Any:
         rows = {name: {f"{number}": count for number in range(1000)}}
@@ -131,6 +131,14 @@ def test_a_document_that_grows_by_digits_alone_is_refused_when_it_comes(family: 
         assert dict(opened(counts_of(told("a", 10**18)))) == flattened(told("a", 10**18))
     with pytest.raises(ValueError, match="more places"):
         counts_of(told("a" + "1" * 2**15, 0))
+
+
+def test_names_that_grow_by_digits_alone_are_refused_when_they_come() -> None:
+    told = document(classes=["1"] * 1000)
+    assert isinstance(counts_of(told), Packed)
+    assert dict(counts_of(told)) == flattened(told)
+    with pytest.raises(ValueError, match="more places"):
+        counts_of(document(classes=["1" * 2**15] * 1000))
 
 
 def test_a_version_that_grows_by_digits_alone_is_refused_when_it_comes() -> None:

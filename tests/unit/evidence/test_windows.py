@@ -257,6 +257,25 @@ def test_labels_are_what_the_version_predicts() -> None:
     assert isinstance(windows.joined(untold.counts, "m-1", "rmse"), Errors), "a server of an earlier release"
 
 
+@pytest.mark.parametrize(
+    ("told", "names"),
+    [
+        ([["b", "a/1", ""]], ("b", "a/1", "")),
+        ([["b", "a", "c"], ["b", "a", "c"]], ("b", "a", "c")),
+        ([["b", "a", "c"], ["a", "b", "c"]], ()),
+        ([["b", "a"]], ()),
+        ([["a", "b", "c", "d"]], ()),
+        ([[]], ()),
+    ],
+)
+def test_names_of_classes_are_in_the_order_of_their_table(told: list[list[str]], names: Any) -> None:
+    parsed = [parse(body(task="multiclass", confusion={"m-1": [5] * 9}, classes=one)) for one in told]
+    grown = Growth([(one.counts, one.counts) for one in parsed if one])
+    found = windows.joined(grown, "m-1", "expectedCost")
+    assert isinstance(found, Classes)
+    assert found.names == names
+
+
 def test_labelled_rows_are_those_of_all_versions_and_not_messages() -> None:
     """One message of feedback may bring the labels of 64 rows."""
     scores = {name: {"negatives": [1] + [0] * 199, "positives": [4] + [0] * 199} for name in ("m-1", "m-2")}

@@ -39,6 +39,7 @@ from tests.unit.serving.test_monitoring import FIRST, Server, judged, trigger
 from tests.unit.serving.test_python import Stub
 
 from noria_operator.domain.classes import Classes
+from noria_operator.domain.costs import Costs
 from noria_operator.domain.drift.columns import PREDICTION, Reference
 from noria_operator.domain.performance import measure, unsuitable
 from noria_operator.domain.predictions import Called
@@ -366,6 +367,13 @@ async def test_labels_of_several_classes_are_counted_by_class(several: Loaded) -
         assert measured.value == pytest.approx(expected)
     for metric in ("calibration", "ece", "auc"):
         assert "several classes that gives labels alone" in unsuitable(metric, joined)
+    costs = Costs(pairs=(("eel", "cat", 40.0), ("dog", "dog", -3.0)))
+    assert unsuitable("expectedCost", joined, costs) == ""
+    each = np.where(said == PETS[:60], np.where(said == "dog", -3, 0), 1)
+    each[(PETS[:60] == "eel") & (said == "cat")] = 40
+    measured = measure("expectedCost", joined, costs)
+    assert measured is not None
+    assert measured.value == pytest.approx(each.mean())
     names, rows = np.unique(said, return_counts=True)
     assert windows.called(found, VERSION) == Called(dict(zip(names.tolist(), rows.tolist(), strict=True)))
     assert windows.predicted(found, VERSION) == windows.seen(found, VERSION)[PREDICTION]
@@ -379,6 +387,7 @@ async def test_prometheus_is_told_that_there_are_labels_alone(several: Loaded) -
         page = (await client.get(contract.COUNTS_PATH)).text
     places = dict(contract.places(await server.told("/counters")))
     assert f'place="task/{VERSION}/multiclass/labels"' in page
+    assert f'place="classes/{VERSION}/1/dog",of="0",index="0"}} 0\n' in page
     for name in ("cat", "dog", "eel"):
         (rows,) = places[f"called/{VERSION}/{name}"]
         assert re.search(f'place="called/{VERSION}/{name}",of="1",index="0"}} {rows}\n', page)

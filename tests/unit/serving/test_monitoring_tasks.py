@@ -16,6 +16,7 @@ from sklearn.metrics import f1_score, log_loss, roc_auc_score
 from tests.unit.serving.test_monitoring import Server, judged, trigger
 
 from noria_operator.domain.classes import Classes
+from noria_operator.domain.costs import Costs
 from noria_operator.domain.drift.columns import CALLED, PREDICTION
 from noria_operator.domain.estimated_errors import ExpectedErrors
 from noria_operator.domain.performance import Errors, measure
@@ -92,6 +93,12 @@ async def test_several_classes_have_accuracy_and_f1_of_the_likeliest_one(tmp_pat
         found = measure(metric, joined)
         assert found is not None
         assert found.value == pytest.approx(expected, abs=0.01)
+    costs = Costs(pairs=(("eel", "cat", 40.0), ("dog", "dog", -3.0)))
+    found = measure("expectedCost", joined, costs)
+    assert found is not None
+    right, eels = said == truth[:60], (truth[:60] == "eel") & (said == "cat")
+    expected = (~right).sum() + 39 * eels.sum() - 3 * (right & (said == "dog")).sum()
+    assert found.value == pytest.approx(expected / 60)
     scores = every.max(axis=1)
     found = measure("ece", joined)
     assert found is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,12 +29,12 @@ NOW = datetime(2026, 1, 5, tzinfo=UTC)
 VERSION = "m-1"
 
 
-def counted(recorder: Recorder, task: str, units: dict[str, float]) -> Totals:
+def counted(recorder: Recorder, task: str, units: dict[str, float], classes: Sequence[str] = ()) -> Totals:
     """What an operator would have read."""
     recorder.fold()
     body = {"schema": COUNTERS_SCHEMA, "process": "p", "version": VERSION, "started": 0, "from": 0, "at": 9}
     told = recorder.state.as_json(recorder.state.vector)
-    found = windows.parse({**body, "task": task, "error_units": units, **told})
+    found = windows.parse({**body, "task": task, "classes": classes, "error_units": units, **told})
     assert found is not None
     return Totals(found.counts)
 
@@ -119,7 +120,7 @@ def test_labels_of_several_classes_are_counted_alike(classes: int) -> None:
     recorder.state.keep_class_scores(0)  # of which a history has none
     recorder.answered({}, scores, called=called if names else None)
     bins = Bins(reference.document(frozen), [], named=True)
-    arrivals = Arrivals(Model(MULTICLASS, {VERSION: bins}, classes=classes))
+    arrivals = Arrivals(Model(MULTICLASS, {VERSION: bins}, classes=tuple(map(str, range(classes)))))
     arrivals.watch([NOW])
     rows = [one.tolist() for one in (called, labels, scores, groups)]
     for call, label, score, group in zip(*rows, strict=True):
@@ -132,7 +133,7 @@ def test_labels_of_several_classes_are_counted_alike(classes: int) -> None:
         recorder.state.add_score(
             VERSION, min(199, int(score * 200)), positive=label == call, groups=bytes([group]), chosen=True
         )
-    ours, theirs = arrivals.since(NOW), counted(recorder, MULTICLASS, {})
+    ours, theirs = arrivals.since(NOW), counted(recorder, MULTICLASS, {}, [*map(str, names)])
     split = (Slicing("sex", ("f", "m", "other")),)
     assert ours.joined(VERSION) == theirs.joined(VERSION)
     assert ours.outputs(VERSION) == theirs.outputs(VERSION)

@@ -46,7 +46,7 @@ metadata:
 """
 
 
-_ONE_LINE: Final = 700
+_ONE_LINE: Final = 900
 """Characters of a mapping or list that stands in one line; longer ones are mostly indentation otherwise."""
 
 
