@@ -233,4 +233,6 @@ def _judged(most: float, both: Sequence[tuple[Kind, Kind]], measures: int, rival
         (True, Verdict.HOLD, f"not enough evidence yet: {text}"),
     )
     verdict, said = next((verdict, said) for holds, verdict, said in chain if holds)
-    return Judgement(verdict, said, MEASURE, figures=figures, doubtful=found - likely > most)
+    # The margin shrinks with the root of what came; evidence of the other measures grows evenly with it.
+    reached = min(1.0, max(0.0, most - found) / unlikely) ** 2
+    return Judgement(verdict, said, MEASURE, figures=figures, doubtful=found - likely > most, reached=reached)
