@@ -177,7 +177,7 @@ def judge(
     numbers, classes = _usable(arms), _usable(called)
     if not numbers and not classes:
         return _none(arms, called)
-    measures += bool(numbers and classes)
+    measures *= 1 + bool(numbers and classes)
     found = [_judged(most, numbers, measures, rivals)] if numbers else []
     found += [_judged(most, classes, measures, rivals)] if classes else []
     return max(found, key=lambda one: (_WORSE.index(one.verdict), one.doubtful, one.figures["distance"]))
