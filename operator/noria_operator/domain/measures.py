@@ -90,7 +90,7 @@ def of_refusals(
     that is down.
     """
     return refusals.judge(
-        refusals.added(analysis.refused, refused, over=False),
+        refusals.added(analysis.refused, refused, analysis.evidence, over=False),
         tests=_tests(policy),
         rivals=policy.rivals,
         by_users=policy.divides_users,

@@ -247,7 +247,7 @@ def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, n
     return replace(
         said(analysis, judgement),
         evidence=added(analysis.evidence, reading.window),
-        refused=refusals.added(analysis.refused, reading.refused),
+        refused=refusals.added(analysis.refused, reading.refused, analysis.evidence),
         marks={**lately(analysis.marks, counts), **mark(counts, *arms)},
         latency=seen,
         compared=analysis.compared.plus(paired),
