@@ -128,7 +128,7 @@ def _latency(
     asked, seen = policy.latency, analysis.latency
     if asked is None:
         return None
-    if seen is None:
+    if seen is None or not seen.answers(asked):
         readable = observed.timings is not None
         verdict = Verdict.HOLD if readable else Verdict.ERROR
         wait = f"waiting for {latency.ENOUGH} answers of the champion to know its quantile"
