@@ -23,7 +23,13 @@ from noria_operator.cli.cluster import CommandError
 from noria_operator.domain.recorded import Model, Predicted
 from noria_operator.domain.recorded_bins import NOWHERE, Bins, spelled
 from noria_operator.domain.tasks import BINARY, MULTICLASS, REGRESSION
-from noria_serving.contract import HISTORY_COLUMNS, HISTORY_PREDICTIONS, REFERENCE, REFERENCE_SCHEMA
+from noria_serving.contract import (
+    HISTORY_COLUMNS,
+    HISTORY_PREDICTIONS,
+    REFERENCE,
+    REFERENCE_SCHEMA,
+    usual_range,
+)
 
 Json = dict[str, Any]
 
@@ -110,10 +116,13 @@ def read(path: Path, references: Sequence[str] = ()) -> History:
         raise CommandError(f"cannot read {path}: {error}") from error
     if not rows:
         raise CommandError(f"{path} has no rows")
-    values = [one.row.value for one in rows]
-    spread = max(values) - min(values) or abs(max(values))
+    values = sorted(one.row.value for one in rows)
+    spread = values[-1] - values[0] or abs(values[-1])
+    low, high = usual_range(values)
     rows.sort(key=lambda one: one.predicted)
-    return History(rows, Model(task, frozen.bins, spread, len(classes) or 2), list(frozen.notes()))
+    return History(
+        rows, Model(task, frozen.bins, spread, len(classes) or 2, high - low), list(frozen.notes())
+    )
 
 
 def _task(path: Path, columns: Sequence[str]) -> str:
