@@ -177,6 +177,8 @@ def save(
     labels = None if scoring.labels_only else holdout_y
     known = held_out.answered(converted, scoring, arrays, holdout, labels)
     if kind == "regression" and bins["prediction"]["kind"] == "numeric":
+        if usual := reference.usual(prediction):
+            bins["prediction"]["usual"] = usual
         (told, _), truth, whose = (*known, residuals.HELD_OUT) if known else (scored, y, residuals.TRAINING)
         bins["errors"] = residuals.measured(bins["prediction"]["edges"], told, truth, of=whose).as_json()
     elif known is not None and kind != "regression":

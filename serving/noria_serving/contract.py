@@ -8,10 +8,10 @@ server's no Kopf.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import cache
-from math import log
+from math import frexp, log
 from typing import Any, Final
 
 # -- bundle: a directory -------------------------------------------------------------------------------------
@@ -152,10 +152,17 @@ KNOWN_CATEGORIES: Final = 2000
 many, more may have been seen, and none is told from a new one: all others count as `other`."""
 GRID_BINS: Final = 128
 """Predictions are counted in bins that versions have in common, too: so many, or up to twice as many, make up
-the range of a version's predictions."""
+the range in which a version's predictions usually lie."""
+USUAL_SHARES: Final = (0.1, 0.01)
+"""Of numbers, on each side, those beyond what `usual_range` goes by; the second where the first leaves one
+value."""
+USUAL_ROOM: Final = 3
+"""How many times the distance of these ends it takes in on both sides."""
 ERROR_UNITS: Final = 2**16
 """Errors of a regression are counted in whole units, which are powers of two: so many of them, or up to twice
 as many, make up the reference's range."""
+USUAL_UNITS: Final = 2**12
+"""So many at least make up the range in which predictions usually lie, however far outliers are."""
 LARGEST_ERROR: Final = 2**20
 """In units: a larger one counts as this, and as `clipped`."""
 SLICINGS: Final = 4
@@ -254,6 +261,30 @@ def partition_age(value: str) -> tuple[bool, int, str]:
     """
     whole = re.fullmatch(r"-?\d+", value) is not None
     return not whole, int(value) if whole else 0, value
+
+
+def usual_range(ordered: Sequence[float]) -> tuple[float, float]:
+    """Within which numbers, of which there are some in growing order, usually lie: what is beyond their
+    quantiles has room as far as it is not far out, so that outliers move no end.
+    """
+    low, high = ordered[0], ordered[-1]
+    for share in USUAL_SHARES:
+        place = round(share * (len(ordered) - 1))
+        first, last = ordered[place], ordered[-1 - place]
+        if first < last:
+            room = USUAL_ROOM * (last - first)
+            return max(low, first - room), min(high, last + room)
+    return low, high
+
+
+def error_exponent(spread: float, usual: float) -> int:
+    """The unit of errors, as a power of two, of predictions that are so far apart at most and usually (0: not
+    known). It is the finer of two, so that no outlier among predictions hides errors.
+    """
+    exponent = frexp(spread or 1.0)[1] - ERROR_UNITS.bit_length()
+    if usual:
+        exponent = min(exponent, frexp(usual)[1] - USUAL_UNITS.bit_length())
+    return min(max(exponent, -1000), 900)
 
 
 @cache

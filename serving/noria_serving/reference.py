@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from noria_serving import calibration, projection, residuals, slices
 from noria_serving.calibration import Calibration
-from noria_serving.contract import CONFUSION_CLASSES, KNOWN_CATEGORIES, REFERENCE_SCHEMA
+from noria_serving.contract import CONFUSION_CLASSES, KNOWN_CATEGORIES, REFERENCE_SCHEMA, usual_range
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.projection import Projection
 from noria_serving.quality import spelling
@@ -63,6 +63,8 @@ class Bins:
     projection: Projection | None = None
     infinite: int = 0
     """Numbers in the end bins that are infinite, and so beyond any `low` and `high`."""
+    usual: tuple[float, float] | None = None
+    """Within which predictions of a regression usually lie; None in bundles of earlier releases."""
 
     @property
     def size(self) -> int:
@@ -124,6 +126,12 @@ def numeric(name: str, column: Array, *, source: tuple[str, int] = ("", 0)) -> B
         name, *source, "numeric", tuple(map(float, edges)), (), (), low, high,
         tuple(map(int, counts)), len(values) - len(present), 0.0, infinite=len(present) - len(finite),
     )  # fmt: skip
+
+
+def usual(prediction: Array) -> list[float]:
+    """Within which predictions of a regression usually lie; nothing of none that is finite."""
+    finite = np.sort(prediction[np.isfinite(prediction)].astype(np.float64))
+    return [*usual_range(finite.tolist())] if len(finite) else []
 
 
 def category(name: str, column: Array, *, source: tuple[str, int] = ("", 0)) -> Bins:
@@ -295,6 +303,8 @@ def _document(bins: Bins) -> dict[str, Any]:
         shared["projection"] = bins.projection.as_json()
     if bins.infinite:
         tail["infinite"] = bins.infinite
+    if bins.usual is not None:
+        tail["usual"] = list(bins.usual)
     if bins.kind != "category":
         return {**shared, "edges": list(bins.edges), "low": bins.low, "high": bins.high, **tail}
     return {**shared, "values": list(bins.values), "known": list(bins.known), **tail}
@@ -341,6 +351,14 @@ def _bins(entry: Mapping[str, Any]) -> Bins:
         projection.parse(entry["projection"]) if kind == "projection" else None,
         int(entry.get("infinite", 0)),
     )  # fmt: skip
+    if "usual" in entry:
+        bins = replace(bins, usual=_range(*map(float, entry["usual"])))
     if len(bins.counts) != bins.size:
         raise ValueError(f"{bins.name!r} has {bins.size} bins but {len(bins.counts)} counts")
     return bins
+
+
+def _range(low: float, high: float) -> tuple[float, float]:
+    if not (low <= high and np.isfinite([low, high]).all()):
+        raise ValueError(f"{low} to {high} is no range")
+    return low, high

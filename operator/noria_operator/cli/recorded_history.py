@@ -30,6 +30,7 @@ from noria_serving.contract import (
     HISTORY_PREDICTIONS,
     REFERENCE,
     REFERENCE_SCHEMA,
+    usual_range,
 )
 
 Json = dict[str, Any]
@@ -125,10 +126,12 @@ def read(path: Path, references: Sequence[str] = ()) -> History:
         raise CommandError(f"cannot read {path}: {error}") from error
     if not rows:
         raise CommandError(f"{path} has no rows")
-    values = [one.row.value for one in rows]
-    spread = max(values) - min(values) or abs(max(values))
+    values = sorted(one.row.value for one in rows)
+    spread = values[-1] - values[0] or abs(values[-1])
+    low, high = usual_range(values)
     rows.sort(key=lambda one: one.predicted)
-    return History(rows, Model(task, frozen.bins, spread, frozen.classes(classes)), list(frozen.notes()))
+    model = Model(task, frozen.bins, spread, frozen.classes(classes), high - low)
+    return History(rows, model, list(frozen.notes()))
 
 
 def _task(path: Path, columns: Sequence[str]) -> str:

@@ -13,18 +13,26 @@ from noria_operator.domain.disagreement import Compared
 from noria_operator.domain.predictions import Called, Outputs
 from noria_operator.domain.quality import Labels
 from noria_operator.domain.queries import Measured
+from noria_operator.domain.rollout_policy import LatencyPolicy
 from noria_operator.domain.verdict import Evidence, Verdict, Window
 from noria_operator.domain.windows import Marks
 
 
 @dataclass(frozen=True, slots=True)
 class Slowness:
-    """The evidence on latency: answers above `edge` (milliseconds), with marks of their own."""
+    """The evidence on latency: answers above `edge` (milliseconds), with marks of their own. `asked` is what
+    it was weighed by; None in what an earlier release began.
+    """
 
     edge: float
+    asked: LatencyPolicy | None = None
     evidence: Evidence = field(default_factory=Evidence)
     marks: Marks = field(default_factory=dict)
     divided: Mapping[str, Window] = field(default_factory=dict)
+
+    def answers(self, asked: LatencyPolicy) -> bool:
+        """Whether it is evidence on this."""
+        return self.asked in (None, asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from noria_operator.domain.bursts import Bursts
 from noria_operator.domain.disagreement import Compared, Pairs
 from noria_operator.domain.overdispersion import Overdispersion
 from noria_operator.domain.queries import Measured, Outcome
+from noria_operator.domain.rollout_policy import LatencyPolicy
 from noria_operator.domain.verdict import Counts, Evidence, Verdict, Window
 from noria_operator.domain.windows import Marks
 
@@ -134,6 +135,7 @@ def _turn_of(kept: Sequence[Any]) -> Turn:
 def _slowness(one: Slowness) -> Json:
     return {
         "edge": one.edge,
+        **present(asked=[one.asked.quantile, one.asked.factor] if one.asked else None),
         "marks": _marks(one.marks),
         **present(divided=_divided(one.divided) or None),
         **_whole(one.evidence),
@@ -143,6 +145,7 @@ def _slowness(one: Slowness) -> Json:
 def _slowness_of(kept: Mapping[str, Any]) -> Slowness:
     return Slowness(
         edge=float(kept["edge"]),
+        asked=LatencyPolicy(*map(float, kept["asked"])) if "asked" in kept else None,
         evidence=_whole_of(kept),
         marks=_marks_of(kept.get("marks")),
         divided=_divided_of(kept.get("divided")),

@@ -90,7 +90,7 @@ def of_refusals(
     that is down.
     """
     return refusals.judge(
-        refusals.added(analysis.refused, refused, over=False),
+        refusals.added(analysis.refused, refused, analysis.evidence, over=False),
         tests=_tests(policy),
         rivals=policy.rivals,
         by_users=policy.divides_users,
@@ -128,7 +128,7 @@ def _latency(
     asked, seen = policy.latency, analysis.latency
     if asked is None:
         return None
-    if seen is None:
+    if seen is None or not seen.answers(asked):
         readable = observed.timings is not None
         verdict = Verdict.HOLD if readable else Verdict.ERROR
         wait = f"waiting for {latency.ENOUGH} answers of the champion to know its quantile"

@@ -239,17 +239,25 @@ def _binned(value: float, _: Labels, found: Rows) -> Measured:
 def _rmse(errors: Errors) -> Measured:
     value = sqrt(errors.squared / errors.count)
     variance = (_kurtosis(errors) - 1) * value**2 / 4 if value else _WORST
-    return _within(value, variance / errors.count, 0.0).times(errors.unit)
+    return _whole(errors, _within(value, variance / errors.count, 0.0)).times(errors.unit)
 
 
 def _mae(errors: Errors) -> Measured:
     mean = (errors.over + errors.under) / errors.count
     variance = errors.squared / errors.count - mean**2 if errors.squared else _WORST
-    return _within(mean, variance / errors.count, 0.0).times(errors.unit)
+    return _whole(errors, _within(mean, variance / errors.count, 0.0)).times(errors.unit)
+
+
+def _whole(errors: Errors, measured: Measured) -> Measured:
+    """The same, no surer than half a unit where errors are so small that rounding may be all there is."""
+    if errors.squared >= errors.count:
+        return measured
+    low, high = max(0.0, measured.low - 0.5), measured.high + 0.5
+    return Measured(measured.value, low, high, measured.excess + 0.5, measured.error)
 
 
 _WORST: Final = float(ERROR_UNITS**2)
-"""Square of an error, in units, as large as the range of predictions."""
+"""Square of an error, in units, as large as the range in which predictions usually lie."""
 
 
 def _kurtosis(errors: Errors) -> float:

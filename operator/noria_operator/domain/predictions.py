@@ -177,7 +177,7 @@ def judge(
     numbers, classes = _usable(arms), _usable(called)
     if not numbers and not classes:
         return _none(arms, called)
-    measures += bool(numbers and classes)
+    measures *= 1 + bool(numbers and classes)
     found = [_judged(most, numbers, measures, rivals)] if numbers else []
     found += [_judged(most, classes, measures, rivals)] if classes else []
     return max(found, key=lambda one: (_WORSE.index(one.verdict), one.doubtful, one.figures["distance"]))
@@ -233,4 +233,6 @@ def _judged(most: float, both: Sequence[tuple[Kind, Kind]], measures: int, rival
         (True, Verdict.HOLD, f"not enough evidence yet: {text}"),
     )
     verdict, said = next((verdict, said) for holds, verdict, said in chain if holds)
-    return Judgement(verdict, said, MEASURE, figures=figures, doubtful=found - likely > most)
+    # The margin shrinks with the root of what came; evidence of the other measures grows evenly with it.
+    reached = min(1.0, max(0.0, most - found) / unlikely) ** 2
+    return Judgement(verdict, said, MEASURE, figures=figures, doubtful=found - likely > most, reached=reached)

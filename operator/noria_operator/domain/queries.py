@@ -180,7 +180,7 @@ def judge(policy: QueryPolicy, measured: Measured, asked: Asked) -> Judgement:
         "inconclusive": measured.inconclusive,
         "errorsInARow": measured.errors,
     }
-    return Judgement(verdict, why, f"query {policy.name}", figures=figures, query=asked.query)
+    return Judgement(verdict, why, f"query {policy.name}", figures=figures, query=asked.query, reached=None)
 
 
 def _verdict(policy: QueryPolicy, measured: Measured, asked: Asked) -> tuple[Verdict, str]:

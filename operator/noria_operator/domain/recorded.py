@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from math import frexp, ldexp
+from math import ldexp
 from operator import itemgetter
 from typing import Final
 
@@ -30,10 +30,10 @@ from noria_operator.domain.slice_scores import NO_SCORES
 from noria_operator.domain.tasks import BINARY, MULTICLASS, REGRESSION
 from noria_serving.contract import (
     CONFUSION_CLASSES,
-    ERROR_UNITS,
     GRID_BINS,
     LARGEST_ERROR,
     SCORE_BINS,
+    error_exponent,
     slice_score,
 )
 
@@ -59,7 +59,7 @@ class Predicted:
 @dataclass(frozen=True, slots=True)
 class Model:
     """What is known of the versions: what they predict, their frozen bins by name, and how far predictions
-    of a regression are spread, from which the unit of its errors follows.
+    of a regression are spread at most and usually, from which the unit of its errors follows.
     """
 
     task: str = BINARY
@@ -67,6 +67,7 @@ class Model:
     spread: float = 1.0
     classes: tuple[str, ...] = ()
     """Names of several."""
+    usual: float = 0.0
 
     @property
     def table(self) -> bool:
@@ -75,9 +76,8 @@ class Model:
 
     @property
     def unit(self) -> float:
-        """As a server takes it: ERROR_UNITS, or up to twice as many, make up the spread."""
-        exponent = frexp(self.spread or 1.0)[1] - ERROR_UNITS.bit_length()
-        return ldexp(1.0, min(max(exponent, -1000), 900))
+        """As a server takes it."""
+        return ldexp(1.0, error_exponent(self.spread, self.usual))
 
     def of(self, version: str) -> Bins | None:
         """The frozen bins of a version."""

@@ -59,12 +59,17 @@ def apart(seen: Window) -> tuple[Window, Window]:
     return errors, refused
 
 
-def added(evidence: Evidence, window: Window, *, over: bool = True) -> Evidence:
-    """The evidence with one more window, from the first one on in which somebody refused; `over` False: with
-    the open one.
+def added(evidence: Evidence, window: Window, before: Evidence, *, over: bool = True) -> Evidence:
+    """The evidence with one more window, from the first one on in which somebody refused. What arms got
+    `before` it, by the evidence of errors, belongs to their totals: windows without refusals change nothing
+    else. `over` False: with the open one.
     """
-    begun = evidence.windows or window.champion.errors or window.challenger.errors
-    return step(evidence, window, over=over) if begun and window.requests else evidence
+    if not (evidence.windows or window.champion.errors or window.challenger.errors):
+        return evidence
+    if not evidence.windows:
+        champion, challenger = (Counts(arm.requests) for arm in (before.champion, before.challenger))
+        evidence = Evidence(champion=champion, challenger=challenger)
+    return step(evidence, window, over=over) if window.requests else evidence
 
 
 def other_inputs(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> str:

@@ -240,6 +240,7 @@ def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, n
         late = _slow(seen, reading.observed) or {}
         seen = replace(
             seen,
+            asked=seen.asked or policy.latency,
             evidence=added(seen.evidence, reading.slow, policy.latency.factor),
             marks={**lately(seen.marks, late), **mark(late, *arms)},
         )
@@ -247,7 +248,7 @@ def _close(policy: Policy, analysis: Analysis, after: State, reading: Reading, n
     return replace(
         said(analysis, judgement),
         evidence=added(analysis.evidence, reading.window),
-        refused=refusals.added(analysis.refused, reading.refused),
+        refused=refusals.added(analysis.refused, reading.refused, analysis.evidence),
         marks={**lately(analysis.marks, counts), **mark(counts, *arms)},
         latency=seen,
         compared=analysis.compared.plus(paired),
@@ -287,12 +288,17 @@ def _marked(marks: Marks, counts: Marks | None, arms: tuple[str, ...], *, moved:
 
 
 def _edged(policy: Policy, analysis: Analysis, after: State, observed: Observed) -> Slowness | None:
-    """The evidence on latency, begun once the champion's quantile is known."""
-    if policy.latency is None or analysis.latency is not None or after.stable is None:
-        return analysis.latency if policy.latency else None
+    """The evidence on latency, begun once the champion's quantile is known, and anew where something else is
+    asked.
+    """
+    seen = analysis.latency
+    if policy.latency is None or after.stable is None:
+        return seen if policy.latency else None
+    if seen is not None and seen.answers(policy.latency):
+        return seen
     champion = [pod.get(after.stable.name, latency.Histogram()) for pod in (observed.timings or {}).values()]
     edge = latency.edge(champion, policy.latency.quantile)
-    return None if edge is None else Slowness(edge)
+    return None if edge is None else Slowness(edge, policy.latency)
 
 
 def _arms(state: State) -> tuple[str, ...]:

@@ -168,7 +168,8 @@ class Judgement:
 
     `log_e_harm` is of the test of harm that says most; `query` is what a source was asked; `lone_burst` says
     that harm was found, in too few bursts; `doubtful`, of a test without an e-value, that harm shows at
-    1 / SUSPECT_AT; `parts` are the judgements on each measure, where this one stands for several.
+    1 / SUSPECT_AT, and `reached` how far it has come towards Pass, from 0 to 1 (None: answers to a query come
+    no nearer); `parts` are the judgements on each measure, where this one stands for several.
     """
 
     verdict: Verdict
@@ -179,6 +180,7 @@ class Judgement:
     query: str = ""
     lone_burst: bool = False
     doubtful: bool = False
+    reached: float | None = 0.0
     parts: tuple[Judgement, ...] = ()
 
     @property
@@ -195,13 +197,14 @@ class Judgement:
     @property
     def progress(self) -> float:
         """How far the evidence has come towards Pass, from 0 to 1: its logarithm, which grows evenly with
-        requests, of the measure that has least. Answers to queries have none; what passed is there.
+        requests, of the measure that has least. Answers to queries have none; what passed is there, and what
+        waits for its first counts or labels is at the beginning.
         """
-        passed = [one.verdict is Verdict.PASS for one in self.measures]
-        known = [one for one in self.measures if "logEOk" in one.figures]
-        if all(passed) or not known:
-            return float(all(passed))
-        return min(1.0 if one.verdict is Verdict.PASS else _grown(one.figures) for one in known)
+        waiting = [one for one in self.measures if one.verdict is not Verdict.PASS]
+        grown = [_grown(one.figures, one.reached) for one in waiting if one.reached is not None]
+        if grown:
+            return min(grown)
+        return float(not waiting or any("logEOk" in one.figures for one in self.measures))
 
     @property
     def measures(self) -> tuple[Judgement, ...]:
@@ -209,9 +212,9 @@ class Judgement:
         return self.parts or (self,)
 
 
-def _grown(figures: Mapping[str, float]) -> float:
-    best = max(0.0, figures["logEOk"], figures.get("logEAbs", 0.0))
-    return min(1.0, best / log(PASS_AT))
+def _grown(figures: Mapping[str, float], reached: float) -> float:
+    best = max(figures.get("logEOk", 0.0), figures.get("logEAbs", 0.0))
+    return min(1.0, max(reached, best / log(PASS_AT)))
 
 
 _GRAVEST: Final = (Verdict.FAIL, Verdict.ERROR, Verdict.HOLD, Verdict.PASS)

@@ -1,6 +1,7 @@
 """Bins for predictions that versions of a model have in common, whatever their references are.
 
-Comes in: the range of a version's predictions. Goes out: bins of one width, a power of two, each beginning at
+Comes in: the range in which a version's predictions usually lie (of all that training had, one outlier would
+make bins that hold everything). Goes out: bins of one width, a power of two, each beginning at
 a multiple of it. Invariant: bins of two versions nest, the narrower in the wider ones, so that counts of both
 can be added up to the same bins, where those of references (quantiles of each version) cannot.
 """
@@ -36,11 +37,13 @@ class Grid:
 
 
 def grid_of(prediction: Bins) -> Grid | None:
-    """That of a version; scores all have the range from 0 to 1. None for predictions that are texts."""
+    """That of a version; scores all have the range from 0 to 1, bundles of earlier releases that of their
+    extremes. None for predictions that are texts.
+    """
     if prediction.kind != "numeric":
         return None
-    low, high = prediction.low, prediction.high
-    if low >= 0 and high <= 1:
+    low, high = prediction.usual or (prediction.low, prediction.high)
+    if prediction.usual is None and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     span = high - low or abs(high)
     exponent = min(max(math.frexp(span)[1] - GRID_BINS.bit_length(), -1000), 900)

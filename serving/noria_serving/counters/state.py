@@ -158,7 +158,7 @@ class State:
         start = self._block(self._errors, version, len(ERRORS))
         if start is None:
             return False
-        self.units.setdefault(version, unit)
+        unit = self.units.setdefault(version, unit)
         units = min(max(error / unit, -LARGEST_ERROR), LARGEST_ERROR)
         whole = round(units)
         self.vector[start + 4] += units != error / unit

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from noria_serving.contract import CONFUSION_CLASSES, ERROR_UNITS, FEEDBACK_MAX_ROWS, SCORE_BINS
+from noria_serving.contract import CONFUSION_CLASSES, FEEDBACK_MAX_ROWS, SCORE_BINS, error_exponent
 from noria_serving.counters.state import FEEDBACK, State
 from noria_serving.feedback.keys import MountedKeys
 from noria_serving.feedback.token import Refusal, Refused, Token, binding, key_id, mark, order, sign, verify
@@ -298,6 +298,6 @@ def _kind(name: str) -> str:
 
 
 def unit_exponent(prediction: Bins) -> int:
-    """The unit of errors, as a power of two: ERROR_UNITS of them, or up to twice as many, are the range."""
-    span = prediction.high - prediction.low or abs(prediction.high) or 1.0
-    return min(max(math.frexp(span)[1] - 1 - (ERROR_UNITS.bit_length() - 1), -1000), 900)
+    """The unit of errors, as a power of two; of bundles of earlier releases by the extremes alone."""
+    low, high = prediction.usual or (0.0, 0.0)
+    return error_exponent(prediction.high - prediction.low or abs(prediction.high), high - low)

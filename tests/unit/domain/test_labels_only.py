@@ -243,7 +243,7 @@ def test_of_several_classes_scores_and_classes_must_both_be_alike(
 
 
 def test_two_kinds_of_predictions_share_the_false_alarms() -> None:
-    by_class = judge(0.1, [(None, None)], 3, called=[ALIKE]).figures
+    by_class = judge(0.1, [(None, None)], 4, called=[ALIKE]).figures
     assert judge(0.1, [(SURE, SURE)], 2, called=[ALIKE]).figures == by_class
 
 

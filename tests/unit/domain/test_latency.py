@@ -156,6 +156,54 @@ def test_latency_asked_for_in_a_running_rollout_begins_with_what_is_counted_from
     assert world.state.analysis.evidence.challenger.requests > 0
 
 
+@pytest.mark.parametrize("asked", [LatencyPolicy(factor=1.5), LatencyPolicy(quantile=0.8)])
+def test_an_edited_factor_or_quantile_is_asked_of_what_comes_from_then_on(asked: LatencyPolicy) -> None:
+    """Evidence is weighed by what was asked in its time."""
+    world = canary(replace(LATENCY, latency=LatencyPolicy(factor=10.0)))
+    served(world, (0, 9000, 1000, 0), (0, 0, 0, 0))
+    world.send(10)
+    world.settle()
+    traffic(world, 0.2, steps=6)
+    assert judged(world)["latency"].verdict is Verdict.PASS
+    world.edit(latency=asked)
+    world.reconcile()
+    assert judged(world)["latency"].verdict is Verdict.HOLD
+    world.settle()
+    kept = world.state.analysis and world.state.analysis.latency
+    assert kept
+    assert (kept.asked, kept.evidence.challenger) == (asked, Counts())
+    assert world.state.analysis is not None
+    assert world.state.analysis.evidence.challenger.requests > 0
+    world.edit(latency=asked)
+    traffic(world, 0.2, steps=40)
+    kept = world.state.analysis.latency
+    assert kept is not None
+    assert kept.evidence.challenger.requests > 0, "the same is no edit"
+
+
+def test_latency_of_an_earlier_release_goes_on_by_what_is_asked_now() -> None:
+    world = begun()
+    traffic(world, 0.1)
+    wire = ModelDeploymentStatus(**status_fields(world.state)).to_json()
+    del wire["analysis"]["state"]["evidence"]["latency"]["asked"]
+    read = state_of(ModelDeploymentStatus.model_validate(wire))
+    assert world.state.analysis is not None
+    assert read.analysis is not None
+    assert world.state.analysis.latency is not None
+    assert read.analysis.latency == replace(world.state.analysis.latency, asked=None)
+    world.state = read
+    world.settle()
+    assert world.state.analysis.latency == read.analysis.latency, "nothing is written for it"
+    served(world, (0, 11_000, 1_200, 0), (0, 400, 40, 0))
+    world.send(100)
+    world.pass_time(seconds(10))
+    world.settle()
+    kept = world.state.analysis.latency
+    assert kept is not None
+    assert kept.asked == LatencyPolicy()
+    assert kept.evidence.windows > read.analysis.latency.evidence.windows
+
+
 def test_the_status_of_an_earlier_release_goes_on_where_it_was() -> None:
     """It has no measures and no latency; its evidence on errors, marks and window stay."""
     world = begun()

@@ -121,6 +121,18 @@ def test_what_labels_cannot_tell_has_no_value() -> None:
     assert measure("auc", Labels.of([1] * SCORE_BINS, [0] * SCORE_BINS)) is None
 
 
+@pytest.mark.parametrize("metric", ["mae", "rmse"])
+def test_errors_below_their_unit_are_no_surer_than_half_of_it(metric: str) -> None:
+    rounded = measure(metric, Errors(1000, 4, 3, 7, 0, 128.0))
+    assert rounded is not None
+    assert rounded.low == 0
+    assert rounded.high > 64
+    assert rounded.excess == 64
+    fine = measure(metric, Errors(1000, 900, 900, 3600, 0, 128.0))
+    assert fine is not None
+    assert fine.excess == 0
+
+
 def test_a_window_without_a_mistake_is_not_sure_of_it() -> None:
     right = Labels.of([50] + [0] * 199, [0] * 199 + [50])
     assert value("accuracy", right) == Measured(1.0, pytest.approx(0.963, abs=1e-3), 1.0)

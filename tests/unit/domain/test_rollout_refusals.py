@@ -115,7 +115,7 @@ def test_what_is_suspected_holds_a_rollout_and_says_why() -> None:
     evidence = Evidence()
     while refusals.judge(evidence, tests=1, rivals=1, by_users=False) is None:
         window = Window(Counts(900, 0), Counts(100, 1))
-        evidence = refusals.added(evidence, window)
+        evidence = refusals.added(evidence, window, Evidence())
     judged = refusals.judge(evidence, tests=1, rivals=1, by_users=False)
     assert judged is not None
     assert judged.verdict is Verdict.HOLD
@@ -148,9 +148,29 @@ def test_who_refuses_most_is_held_where_there_is_too_little_to_compare_with(
 
 def test_nothing_is_kept_before_somebody_is_refused() -> None:
     window = Window(Counts(900), Counts(100))
-    assert refusals.added(Evidence(), window) == Evidence()
-    begun = refusals.added(Evidence(), Window(Counts(900, 1), Counts(100)))
-    assert refusals.added(begun, window).windows == 2
+    assert refusals.added(Evidence(), window, Evidence()) == Evidence()
+    begun = refusals.added(Evidence(), Window(Counts(900, 1), Counts(100)), Evidence())
+    assert refusals.added(begun, window, Evidence()).windows == 2
+
+
+def test_all_that_a_challenger_ever_got_counts_also_before_somebody_was_refused() -> None:
+    """Good answers for long, then one client whose requests are all wrong, and go to the challenger."""
+    world = canary(replace(STICKY, steps=(PolicyStep(10, seconds(36_000)),)))
+    world.run(30, requests=20)
+    world.run(0.5, requests=20, refused={V2.name: 0.95})
+    assert world.state.analysis is not None
+    kept, errors = world.state.analysis.refused, world.state.analysis.evidence
+    assert (kept.champion.requests, kept.challenger.requests) == (
+        errors.champion.requests,
+        errors.challenger.requests,
+    )
+    assert kept.windows < errors.windows
+    good = Evidence(champion=Counts(6480), challenger=Counts(720), windows=360)
+    evidence = refusals.added(Evidence(), Window(Counts(18), Counts(22, 20)), good)
+    for _ in range(20):
+        evidence = refusals.added(evidence, Window(Counts(18), Counts(22, 20)), good)
+    assert evidence.challenger == Counts(720 + 21 * 22, 21 * 20)
+    assert refusals.judge(evidence, tests=1, rivals=1, by_users=True) is None
 
 
 @pytest.mark.parametrize("known", [2, 4])
@@ -253,7 +273,7 @@ def test_inputs_that_the_champion_does_not_take_are_named(
 
 
 def test_a_refusal_is_explained_by_inputs_that_are_others_and_by_what_servers_say_most() -> None:
-    evidence = refusals.added(Evidence(), Window(Counts(900, 0), Counts(100, 100)))
+    evidence = refusals.added(Evidence(), Window(Counts(900, 0), Counts(100, 100)), Evidence())
     said = refusals.most({"inputs": 80, "shape": 15, "unanswered": 300, "of a later release": 500})
     judged = refusals.judge(evidence, tests=1, rivals=1, by_users=False, inputs="b is new", said=said)
     assert judged is not None

@@ -8,12 +8,17 @@ from datetime import timedelta
 import pytest
 from tests.unit.domain.rollout_world import START, World, canary, revision, seconds
 
+from noria_operator.domain import predictions, quality_drop
+from noria_operator.domain.predictions import Outputs
+from noria_operator.domain.quality import Labels
+from noria_operator.domain.quality_drop import QualityPolicy
 from noria_operator.domain.queries import Answer, Asked, QueryPolicy
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
 from noria_operator.domain.rollout_state import Reach, Step
 from noria_operator.domain.rollout_steps import asked, fingerprint, pods, ramped
 from noria_operator.domain.rollout_words import Happened, Phase
 from noria_operator.domain.verdict import Judgement, Verdict, together
+from noria_serving.contract import SCORE_BINS
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
 OLD, NEW = V1.name, V2.name
@@ -435,7 +440,7 @@ def test_a_ramp_doubles_with_equal_gains_of_evidence(progress: float, weight: in
         ([{"logEOk": -1.0, "logEAbs": 1.498}], 0.5),
         ([{"logEOk": 9.0, "logEAbs": 0.0}], 1),
         ([{"logEOk": 9.0, "logEAbs": 0.0}, {"logEOk": 0.749, "logEAbs": 0.0}], 0.25),
-        ([{"logEOk": 9.0, "logEAbs": 0.0}, {}], 1),
+        ([{"logEOk": 9.0, "logEAbs": 0.0}, {}], 0),
     ],
 )
 def test_progress_is_that_of_the_measure_that_has_least_evidence(
@@ -446,6 +451,7 @@ def test_progress_is_that_of_the_measure_that_has_least_evidence(
 
 
 PASSED = Judgement(Verdict.PASS, "")
+ASKED = Judgement(Verdict.HOLD, "no answer yet", reached=None)
 
 
 @pytest.mark.parametrize(
@@ -460,12 +466,49 @@ PASSED = Judgement(Verdict.PASS, "")
             ],
             0.5,
         ),
-        ([PASSED, Judgement(Verdict.HOLD, "no answer yet")], 0),
+        ([PASSED, ASKED], 0),
+        ([replace(PASSED, figures={"logEOk": 0.1}), ASKED], 1),
+        ([Judgement(Verdict.HOLD, "", figures={"logEOk": 1.498}), ASKED], 0.5),
+        ([replace(PASSED, figures={"logEOk": 0.1}), Judgement(Verdict.HOLD, "", reached=0.3)], 0.3),
     ],
-    ids=["no figures", "optional", "another holds", "a query holds"],
+    ids=["no figures", "optional", "another holds", "a query alone", "a query", "both", "no e-value"],
 )
 def test_a_measure_that_passed_holds_no_ramp(parts: list[Judgement], progress: float) -> None:
     assert together(parts).progress == pytest.approx(progress, abs=1e-3)
+
+
+def labels(n: int) -> Labels:
+    """All of them right."""
+    sides = [0] * SCORE_BINS, [0] * SCORE_BINS
+    sides[0][20], sides[1][150] = n // 2, n - n // 2
+    return Labels.of(*sides)
+
+
+def test_a_ramp_never_falls_behind_as_labels_come_and_waits_for_the_first() -> None:
+    seen = [
+        quality_drop.judge(QualityPolicy(metric="accuracy"), [(labels(20 * n), labels(n))], 2)
+        for n in (0, 99, 100, 1000)
+    ]
+    known = replace(PASSED, figures={"logEOk": 9.0})
+    reached = [together([known, one]).progress for one in seen]
+    assert reached[:2] == [0, 0]
+    assert reached == sorted(reached)
+    assert 0 < reached[2] < reached[3] == 1
+    optional = quality_drop.judge(QualityPolicy(optional=True), [(labels(0), labels(0))], 2)
+    assert together([known, optional]).progress == 1
+
+
+def test_a_ramp_grows_with_the_predictions_that_it_compares() -> None:
+    def judged(*bins: int) -> Judgement:
+        return predictions.judge(0.2, [(Outputs(-7, 0, (100,) * 128), Outputs(-7, 0, bins))], 2)
+
+    few, more = judged(*(1, 0, 0, 0) * 32), judged(*(1, 0) * 64)
+    assert 0 < few.progress < more.progress < 1
+    assert more.progress == pytest.approx(2 * few.progress, rel=0.3), "as other evidence, it grows evenly"
+    assert judged(*(2,) * 128).verdict is Verdict.PASS
+    assert judged(*(1,) * 28, *(0,) * 100).progress == 0
+    waiting = predictions.judge(0.2, [(Outputs(-7, 0, (100,) * 128), None)], 2)
+    assert together([replace(PASSED, figures={"logEOk": 9.0}), waiting]).progress == 0
 
 
 def test_a_ramp_rises_by_queries_where_nobody_counts_errors() -> None:

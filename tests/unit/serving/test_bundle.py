@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from noria_serving import bundle, contract, conversion, rows
+from noria_serving import bundle, contract, conversion, reference, rows
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.model.loaded import check_golden, load
 from noria_serving.signature import Signature, Tensor
@@ -189,6 +189,28 @@ def test_golden_rows_are_compared_by_what_all_predictions_reach_over_and_nothing
     golden = json.loads((tmp_path / contract.GOLDEN).read_bytes())
     assert golden["inputs"][0]["data"] == [1.0] * 8
     assert golden["tolerance"] == pytest.approx(1e-4 * 0.299)
+
+
+def test_a_regression_freezes_where_its_predictions_usually_lie(matrix, frame_bundle, tmp_path: Path) -> None:
+    from sklearn.linear_model import LinearRegression
+
+    rows, _ = matrix
+    model = LinearRegression().fit(rows, rows[:, 0])
+    outlier = np.vstack([rows, rows[:1] * 1e6])
+    bundle.save(model, outlier, outlier[:, 0], tmp_path)
+    known = load(str(tmp_path)).reference
+    assert known.prediction.usual is not None
+    low, high = known.prediction.usual
+    told = model.predict(rows)
+    assert low == pytest.approx(told.min(), rel=1e-3)
+    assert told.max() < high < 10 * told.max()
+    assert max(abs(known.prediction.low), known.prediction.high) > 1e3
+    document = json.loads((tmp_path / "reference.json").read_text())
+    assert reference.document(known)["prediction"] == document["prediction"]
+    for wrong in ([1.0], [2.0, 1.0], "ab", [0.0, float("inf")]):
+        with pytest.raises(NoriaError, match="malformed"):
+            reference.parse(document | {"prediction": document["prediction"] | {"usual": wrong}})
+    assert "usual" not in json.loads((frame_bundle.path / "reference.json").read_text())["prediction"]
 
 
 def test_a_regression_knows_its_errors_by_prediction(matrix, tmp_path: Path) -> None:

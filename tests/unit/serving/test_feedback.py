@@ -363,6 +363,18 @@ def test_errors_of_a_regression_add_up_to_rmse_mae_and_bias(loaded: Loaded) -> N
     assert (errors["over"] - errors["under"]) * unit / 640 == pytest.approx(true.mean(), abs=2 * unit)
 
 
+def test_errors_of_one_version_are_counted_in_one_unit_whatever_its_tokens_say(loaded: Loaded) -> None:
+    """Servers of an earlier release may have taken another one."""
+    here = desk(loaded, task="regression")
+    tokens = [
+        Token("late-4", TOKEN.milliseconds, bytes([9] * 9 + [n]), values=(1.0,), exponent=-n) for n in (3, 6)
+    ]
+    for token in tokens:
+        assert outcome(here, sign(token, RING, BOUND), [0.0]) == "matched"
+    errors = here._state.as_json(here._state.vector)["errors"]["late-4"]
+    assert (here._state.units["late-4"], errors["over"]) == (2.0**-3, 16)
+
+
 def test_a_label_of_a_regression_is_a_finite_number(loaded: Loaded) -> None:
     here = desk(loaded, task="regression")
     for label in ("1", True, float("nan"), float("inf"), [1]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from noria_operator.domain.tasks import MULTICLASS, REGRESSION
 from noria_operator.evidence import windows
 from noria_operator.evidence.totals import Totals
 from noria_serving import reference, slices
-from noria_serving.contract import COUNTERS_SCHEMA, REFERENCE
+from noria_serving.contract import COUNTERS_SCHEMA, REFERENCE, usual_range
 from noria_serving.counters.binning import Texts
 from noria_serving.counters.recorder import Recorder
 from noria_serving.feedback.desk import unit_exponent
@@ -173,13 +174,17 @@ def test_categories_without_a_bin_are_counted_alike(categories: int) -> None:
     assert np.bincount(places, minlength=len(vector)).tolist() == vector.tolist()
 
 
-def test_the_errors_of_a_regression_are_counted_alike() -> None:
+@pytest.mark.parametrize("outlier", [0.0, 1e8])
+def test_the_errors_of_a_regression_are_counted_alike(outlier: float) -> None:
     random = np.random.default_rng(1)
     values, labels = random.normal(size=300) * 40, random.normal(size=300) * 40
+    values[0] += outlier
     prediction = reference.numeric("__prediction__", values)
     recorder = Recorder(reference.Reference(300, (), prediction))
+    low, high = usual_range(sorted(values.tolist()))
+    prediction = replace(prediction, usual=(low, high))
     unit = 2.0 ** unit_exponent(prediction)
-    model = Model(REGRESSION, spread=prediction.high - prediction.low)
+    model = Model(REGRESSION, spread=prediction.high - prediction.low, usual=high - low)
     arrivals = Arrivals(model)
     arrivals.watch([NOW])
     for at, (value, label) in enumerate(zip(values.tolist(), [*labels[:-1].tolist(), 1e12], strict=True)):
