@@ -190,6 +190,14 @@ def blurred(metric: str, measured: Measured, by: float) -> Measured:
     return Measured(measured.value, low, high, measured.excess + by, measured.error, by)
 
 
+def widened(metric: str, measured: Measured, by: float) -> Measured:
+    """The same where chance moves it so many times as much."""
+    most = inf if metric == "logloss" else 1.0
+    low = max(0.0, measured.value - by * (measured.value - measured.low))
+    high = min(most, measured.value + by * (measured.high - measured.value))
+    return replace(measured, low=low, high=high, deviation=by * measured.error)
+
+
 def _estimated(metric: str, value: float, labels: Labels, _: Rows) -> Measured:
     most = 1.0 if metric in ("auc", "brier") else inf
     return _within(value, METRICS[metric].estimate(labels).variance, 0.0, most)
