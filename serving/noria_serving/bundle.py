@@ -354,8 +354,11 @@ def _decimals(metrics: Mapping[str, float]) -> dict[str, str]:
 
 
 def decimal(value: float) -> str:
-    """A finite number as a plain decimal string of at most six places."""
-    text = f"{value:.6f}".rstrip("0").rstrip(".")
+    """A finite number as a plain decimal string: of six places, and of as many more as six significant digits
+    take, but of no more than the operator reads.
+    """
+    leading = math.floor(math.log10(abs(value))) if value else 0
+    text = f"{value:.{min(15, max(6, 5 - leading))}f}".rstrip("0").rstrip(".")
     return "0" if text in ("", "-0") else text
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from noria_serving.contract import CALIBRATION_BINS
 
-_FOLDED: Final = sqrt(2 / pi)
+FOLDED: Final = sqrt(2 / pi)
 """Mean of the absolute value of a standard normal variable."""
 
 
@@ -48,7 +48,7 @@ def noise(rows: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
     bins = _binned(rows)
     total = sum(one.rows for one in bins)
     variances = [one.variance for one in bins]
-    return sqrt(sum(variances)) / total, _FOLDED * sum(map(sqrt, variances)) / total
+    return sqrt(sum(variances)) / total, FOLDED * sum(map(sqrt, variances)) / total
 
 
 def _binned(rows: Sequence[tuple[float, float, float]]) -> list[_Bin]:

@@ -55,8 +55,8 @@ class Classes:
 
 
 def macro(metric: str, table: Sequence[float]) -> tuple[float, float] | None:
-    """(value, variance) of the mean over classes; None without a label. The variance is never less than as if
-    one more label had been wrong: labels without a mistake do not say that there is none.
+    """(value, variance) of the mean over classes; None without a label. To the variance comes what one label
+    more of each class moves: two labels without a mistake do not say that the class has none.
     """
     size, total = isqrt(len(table)), sum(table)
     if not total:
@@ -73,7 +73,9 @@ def macro(metric: str, table: Sequence[float]) -> tuple[float, float] | None:
             mean += shares[row][column] * slope
             squares += shares[row][column] * slope**2
     value = sum(part[0] for part in parts.values()) / len(occur)
-    return value, max(squares - mean**2, 1 / total) / total
+    behind = (_BEHIND[metric](actual[one], predicted[one]) * total for one in occur)
+    more = sum((1 / max(1.0, count) / len(occur)) ** 2 for count in behind)
+    return value, max(0.0, squares - mean**2) / total + more
 
 
 def _f1(hits: float, actual: float, predicted: float) -> Part:
@@ -100,5 +102,11 @@ MACRO: Final[dict[str, Callable[[float, float, float], Part]]] = {
     "recall": _recall,
 }
 """Means over classes, of (hits, labels, predictions) of one."""
+_BEHIND: Final[dict[str, Callable[[float, float], float]]] = {
+    "f1": lambda actual, predicted: (actual + predicted) / 2,
+    "precision": lambda _, predicted: predicted,
+    "recall": lambda actual, _: actual,
+}
+"""What is behind the value of a class, of (labels, predictions)."""
 OF_CALLS: Final = ("accuracy", "calibration", "ece")
 """Metrics that need no table."""

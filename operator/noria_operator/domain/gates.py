@@ -65,10 +65,10 @@ def _judge(gate: Gate, scores: Scores) -> GateResult:
         return _compare(gate, value, scores)
     if gate.min is not None:
         passed = value >= gate.min
-        return GateResult(gate.metric, passed, f"{value} {'>=' if passed else '<'} minimum {gate.min}")
+        return GateResult(gate.metric, passed, f"{value:f} {'>=' if passed else '<'} minimum {gate.min:f}")
     if gate.max is not None:
         passed = value <= gate.max
-        return GateResult(gate.metric, passed, f"{value} {'<=' if passed else '>'} maximum {gate.max}")
+        return GateResult(gate.metric, passed, f"{value:f} {'<=' if passed else '>'} maximum {gate.max:f}")
     return GateResult(gate.metric, False, "the gate sets none of min, max and versus")
 
 
@@ -82,7 +82,7 @@ def _why(metric: str, figures: Mapping[str, str], who: str) -> str:
 
 def _compare(gate: Gate, value: Decimal, scores: Scores) -> GateResult:
     if scores.champion is None:
-        return GateResult(gate.metric, True, f"{value}; there is no champion to compare with yet")
+        return GateResult(gate.metric, True, f"{value:f}; there is no champion to compare with yet")
     text = scores.champion.get(gate.metric)
     if text is None:
         why = _why(gate.metric, scores.champion, f"champion {scores.champion_version}")
@@ -96,8 +96,9 @@ def _compare(gate: Gate, value: Decimal, scores: Scores) -> GateResult:
         return GateResult(gate.metric, *worst(gate, direction, *told))
     champion = Decimal(text)
     gain = direction.gain(value, champion)
-    least = gate.min_delta if gate.min_delta is not None else -(gate.max_drop or Decimal(0))
-    rule = f"must gain {gate.min_delta}" if gate.min_delta is not None else f"may lose {gate.max_drop}"
-    versus = f"{champion} of champion {scores.champion_version}"
-    detail = f"{value} against {versus} ({direction.value} is better): {rule}"
+    drop = gate.max_drop or Decimal(0)
+    least = gate.min_delta if gate.min_delta is not None else -drop
+    rule = f"must gain {least:f}" if gate.min_delta is not None else f"may lose {drop:f}"
+    versus = f"{champion:f} of champion {scores.champion_version}"
+    detail = f"{value:f} against {versus} ({direction.value} is better): {rule}"
     return GateResult(gate.metric, gain >= least, detail)

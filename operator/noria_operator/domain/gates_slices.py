@@ -62,7 +62,7 @@ def worst(
     tolerated = float(gate.max_drop or 0)
     losing = [one for one in judged if _surely(one, direction, z) > tolerated]
     losing.sort(key=lambda one: -_loss(one, direction))
-    rule = f"may lose {gate.max_drop} in no slice ({direction.value} is better)"
+    rule = f"may lose {gate.max_drop or Decimal(0):f} in no slice ({direction.value} is better)"
     versus = f"of champion {champion_version}"
     if losing:
         named = "; ".join(_words(one, direction, z, versus) for one in losing[:NAMED])
@@ -87,7 +87,8 @@ def _surely(one: Sliced, direction: Direction, z: float) -> float:
 
 
 def _words(one: Sliced, direction: Direction, z: float, versus: str) -> str:
+    values = f"{one.challenger:f} against {one.champion or Decimal(0):f} {versus}"
     return (
-        f"{one.feature}={one.group} ({one.rows} rows) {one.challenger} against {one.champion} {versus}, "
+        f"{one.feature}={one.group} ({one.rows} rows) {values}, "
         f"a loss of surely {max(0.0, _surely(one, direction, z)):.4g} or more"
     )

@@ -21,7 +21,7 @@ from math import inf, isqrt, pi, sqrt
 from typing import Final
 
 from noria_operator.domain import class_scores
-from noria_operator.domain.calibration import noise
+from noria_operator.domain.calibration import FOLDED, noise
 from noria_operator.domain.classes import MACRO, OF_CALLS, Classes, macro
 from noria_operator.domain.costs import ONE_A_MISTAKE, Costs, mean_cost
 from noria_operator.domain.crowding import hidden
@@ -191,6 +191,14 @@ def blurred(metric: str, measured: Measured, by: float) -> Measured:
     return Measured(measured.value, low, high, measured.excess + by, measured.error, by)
 
 
+def widened(metric: str, measured: Measured, by: float) -> Measured:
+    """The same where chance moves it so many times as much."""
+    most = inf if metric == "logloss" else 1.0
+    low = max(0.0, measured.value - by * (measured.value - measured.low))
+    high = min(most, measured.value + by * (measured.high - measured.value))
+    return replace(measured, low=low, high=high, deviation=by * measured.error)
+
+
 def _estimated(metric: str, value: float, labels: Labels, _: Rows) -> Measured:
     most = 1.0 if metric in ("auc", "brier") else inf
     return _within(value, METRICS[metric].estimate(labels).variance, 0.0, most)
@@ -220,13 +228,14 @@ def _harmonic(value: float, _: Labels, found: Rows) -> Measured:
 
 
 def _calibrated(value: float, labels: Labels, found: Rows) -> Measured:
-    """Of the signed gap, folded at zero."""
+    """Of the signed gap, folded at zero, which chance alone makes larger than zero."""
     total = sum(score * (negative + positive) - positive for score, negative, positive in found)
     squares = sum(negative * score**2 + positive * (1 - score) ** 2 for score, negative, positive in found)
     mean = total / labels.samples
     gap = _within(mean, max(squares / labels.samples - mean**2, 1 / labels.samples) / labels.samples)
     low, high = sorted((abs(gap.low), abs(gap.high)))
-    return replace(gap, value=value, low=0.0 if gap.low < 0 < gap.high else low, high=high)
+    low = 0.0 if gap.low < 0 < gap.high else low
+    return replace(gap, value=value, low=low, high=high, excess=FOLDED * gap.error)
 
 
 def _binned(value: float, _: Labels, found: Rows) -> Measured:

@@ -18,8 +18,8 @@ from math import erfc, exp, pi, sqrt
 from typing import Any, Final
 
 from noria_operator.api.triggers import Cost, Performance
-from noria_operator.api.types import format_decimal
 from noria_operator.domain.drift.alarms import MONTH
+from noria_operator.domain.figures import said, written
 from noria_operator.domain.performance import Measured
 from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.training_times import moment, stamp
@@ -55,7 +55,7 @@ def worth_of_noise(cost: Cost, error: float) -> Json:
     if not cost.run:
         return {}
     a_month = NOISE * error * 100 * float(cost.point_day) * (MONTH / timedelta(days=1))
-    return {"expectedFalseAlarms": _text(a_month / float(cost.run))}
+    return {"expectedFalseAlarms": written(a_month / float(cost.run))}
 
 
 def weighed(
@@ -79,8 +79,8 @@ def weighed(
     regret = paid(cost, before, lost=lost, error=error, lasted=lasted)
     run = float(cost.run)
     worth = regret.total > run
-    told = f"{rule.metric} {value:.4f}{measured.blur}"
-    shown = f"{told} on {labels} labels of {entry['version']}, best {float(best):.4f}"
+    told = f"{rule.metric} {said(value)}{measured.blur}"
+    shown = f"{told} on {labels} labels of {entry['version']}, best {said(float(best))}"
     message = f"{shown}: the loss has cost {regret.total:.2f} since the last run, a run costs {run:.2f}"
     again = _when(regret, run, now)
     if not worth:
@@ -90,8 +90,8 @@ def weighed(
         "reason": "WorthARun" if worth else "NotWorthIt" if regret.per_day else "NothingLost",
         "message": message,
         "streak": int(worth),
-        "regret": _text(regret.total),
-        "state": {"metric": wording(rule), "regret": round(regret.total, 6)},
+        "regret": written(regret.total),
+        "state": {"metric": wording(rule), "regret": float(written(regret.total))},
     }
     found.pop("forecast", None)
     return found | ({"forecast": stamp(again)} if again and not worth else {})
@@ -102,7 +102,3 @@ def _when(regret: Regret, run: float, now: datetime) -> datetime | None:
         return None
     days = max(0.0, run - regret.total) / regret.per_day
     return now + min(timedelta(days=min(days, _LONGEST.days)), _LONGEST)
-
-
-def _text(value: float) -> str:
-    return format_decimal(round(value, 6))

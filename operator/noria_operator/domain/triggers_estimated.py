@@ -3,8 +3,9 @@
 Comes in: the rule, the entry, the champion's scores since the window began, the labels that came meanwhile
 and those of held-out rows in its bundle. Goes out: a request. Invariants: an estimate is judged by the very
 rule that labels are judged by, against the same baseline; what scores claim by themselves is never compared
-with what is left of it after calibration; every sentence says that it cannot see a change of the concept;
-predictions that are no scores between 0 and 1 have no estimate.
+with what is left of it after calibration; where labels of the window calibrate, it is no surer than these;
+every sentence says that it cannot see a change of the concept; predictions that are no scores between 0 and 1
+have no estimate.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from math import ldexp
+from math import ldexp, sqrt
 from typing import Any, Final
 
 from noria_operator.api.performance import EstimatedPerformance
@@ -26,7 +27,7 @@ from noria_operator.domain.quality import Labels, Rows, rows
 from noria_operator.domain.triggers import Champion, Request
 from noria_operator.domain.triggers_aside import led_aside, not_compared, noted
 from noria_operator.domain.triggers_labels import Estimate, closing, window_start
-from noria_operator.domain.triggers_performance import performance, refused
+from noria_operator.domain.triggers_performance import closes, performance, refused
 from noria_serving.contract import NO_PROBABILITIES, SCORE_BINS
 
 Json = dict[str, Any]
@@ -34,7 +35,10 @@ Json = dict[str, Any]
 CALIBRATED_BY: Final = 500
 """Labels from which on scores are calibrated by them: those of the window, else those of held-out rows."""
 CALIBRATED: Final = "calibrated"
-"""In state: the version that was watched last, where its bundle has such labels."""
+"""In state: the version that was watched last, where its bundle has such labels; else WINDOW, where the
+window that was judged last had them.
+"""
+WINDOW: Final = "window"
 COUNTED: Final = f"rows without labels ({BLIND})"
 
 
@@ -91,15 +95,17 @@ def estimated(
     mark = (entry.get("state") or {}).get(CALIBRATED, "")
     if champion is not None and known is None and mark == champion.name:
         scores = None  # they would claim what they did not before
-    if champion is not None and scores is not None:
-        calibrated = champion.name if _enough(known or ()) else ""
-        entry, mark = _comparable(entry, rule, champion, alike=bool(mark) == bool(calibrated)), calibrated
     joined = predicted.joined if predicted else expected_joined(scores, labels, known or ())
     judged, called = as_performance(rule), predicted.counted if predicted else COUNTED
     begun = window_start(entry, judged, champion)
     aside = aside and begun is not None and now >= begun
     entry = noted(entry) if aside else entry
-    ask = partial(performance, trigger, judged, champion=champion, now=now, counted=called, warmup=warmup)
+    if champion is not None and scores is not None and begun is not None and not led_aside(entry):
+        by = champion.name if _enough(known or ()) else WINDOW if _calibrating(labels) else ""
+        if by == champion.name or closes(judged, joined, begun, now):
+            entry, mark = _comparable(entry, rule, champion, alike=_kind(mark) == _kind(by)), by
+    asked = partial(performance, trigger, judged, champion=champion, now=now, counted=called, warmup=warmup)
+    ask = partial(asked, wider=_wider(scores, labels))
     found = ask(entry, labels=joined)
     if led_aside(entry) and found.entry.get("windowEndedAt") != entry.get("windowEndedAt"):
         said = entry | closing(entry, now) | not_compared(entry, stands=ask(entry, labels=None).wanted)
@@ -108,8 +114,8 @@ def estimated(
 
 
 def _comparable(entry: Json, rule: EstimatedPerformance, champion: Champion, *, alike: bool) -> Json:
-    """Where values before were not calibrated and this one is, or the other way round, they are forgotten:
-    the best is again what the champion was accepted with.
+    """Where values before were calibrated by other labels, or by none, they are forgotten: the best is again
+    what the champion was accepted with.
     """
     metric = (entry.get("state") or {}).get("metric")
     if alike or metric is None:
@@ -123,6 +129,23 @@ def _marked(entry: Json, mark: str) -> Json:
     state = {name: value for name, value in (entry.get("state") or {}).items() if name != CALIBRATED}
     state |= {CALIBRATED: mark} if mark else {}
     return entry | {"state": state} if state else entry
+
+
+def _kind(mark: str) -> str:
+    """Of the labels that calibrate: those of a bundle, of a window, or none."""
+    return mark if mark in ("", WINDOW) else HELD_OUT
+
+
+def _calibrating(labels: Labelled | None) -> int:
+    """Labels of the window, where they are enough to calibrate by."""
+    called = labels.called if isinstance(labels, Classes) else labels
+    return called.samples if isinstance(called, Labels) and called.samples >= CALIBRATED_BY else 0
+
+
+def _wider(scores: Outputs | None, labels: Labelled | None) -> float:
+    """How many times as much as by the number of rows chance moves what labels of the window calibrate."""
+    by = _calibrating(labels)
+    return sqrt(1 + sum(scores.bins) / by) if scores and by else 1.0
 
 
 def _enough(labels: Rows) -> bool:
@@ -166,7 +189,7 @@ def expected_labels(scores: Outputs, labels: Labels | None, known: Rows = ()) ->
     """
     if scores.first < 0 or ldexp(scores.first + len(scores.bins), scores.exponent) > 1:
         return None
-    by = rows(labels) if labels and labels.samples >= CALIBRATED_BY else known if _enough(known) else ()
+    by = rows(labels) if labels and _calibrating(labels) else known if _enough(known) else ()
     calibration = isotonic(by)
     if by and calibration_error(by, calibration) >= calibration_error(by, itself):
         calibration = itself

@@ -15,8 +15,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.api.triggers import Performance, TriggerSpec
-from noria_operator.api.types import format_decimal, parse_duration
+from noria_operator.api.types import parse_duration
 from noria_operator.domain.costs import Costs
+from noria_operator.domain.figures import LARGEST, said, written
 from noria_operator.domain.lost import (
     Asked,
     Stretch,
@@ -26,7 +27,7 @@ from noria_operator.domain.lost import (
     level,
     surely_lost,
 )
-from noria_operator.domain.performance import Joined, Measured, measure, placed, unsuitable
+from noria_operator.domain.performance import Joined, Measured, measure, placed, unsuitable, widened
 from noria_operator.domain.quality import DIRECTIONS, Direction
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
@@ -61,16 +62,18 @@ def performance(
     counted: str = "labels",
     warmup: timedelta = timedelta(),
     gap: Gap | None = None,
+    wider: float = 1.0,
 ) -> Request:
     """Judge a closed window; leave an open one alone. `labels` are those joined since the window started; a
-    new champion's first window starts after `warmup`. `counted`: what they are called.
+    new champion's first window starts after `warmup`. `counted`: what they are called; `wider`: how many
+    times as much as by their number chance moves what they tell.
     """
     kept = _kept(rule, entry, champion)
     if wait := unopened(trigger, rule, entry, champion, now=now, warmup=warmup, kept=kept, counted=counted):
         return wait
     begun = window_start(entry, rule, champion)
     assert champion is not None and begun is not None
-    closed = _closed(rule, labels, begun, now)
+    closed = closes(rule, labels, begun, now)
     costs = Costs.of(rule.cost_matrix)
     if labels is not None and (wrong := unsuitable(rule.metric, labels, costs, closed=closed)):
         return refused(trigger, entry, f"{wrong} ({champion.name})")
@@ -79,6 +82,10 @@ def performance(
     measured = measure(rule.metric, labels, costs) if closed and labels else None
     if labels is None or measured is None:
         return replace(_standing(entry, rule, begun), answered_by=answered_by(trigger))
+    measured = widened(rule.metric, measured, wider) if wider > 1 else measured
+    if max(-measured.low, measured.high) > LARGEST:
+        text = f"{rule.metric} {measured.value:.3g} of {champion.name} has more than 15 digits"
+        return refused(trigger, entry, f"{text}: scale its target, or costMatrix")
     told, known = entry | (seen or Coverage()).shown(labels.samples), placed(rule.metric, labels)
     counted = f"{f'{known} of ' if known < labels.samples else ''}{labels.samples} {counted}"
     found = _judged(told, rule, measured, counted=counted, samples=labels.samples, now=now, gap=gap)
@@ -87,11 +94,12 @@ def performance(
 
 def refused(trigger: TriggerSpec, entry: Json, text: str) -> Request:
     """The trigger asks what such a model cannot tell: a person has to change it."""
-    said = {"name": trigger.name, "decision": "Error", "reason": UNSUITABLE, "message": text}
-    return Request(entry | said, trigger.reason)
+    error = {"name": trigger.name, "decision": "Error", "reason": UNSUITABLE, "message": text}
+    return Request(entry | error, trigger.reason)
 
 
-def _closed(rule: Performance, labels: Joined | None, begun: datetime, now: datetime) -> bool:
+def closes(rule: Performance, labels: Joined | None, begun: datetime, now: datetime) -> bool:
+    """Whether a window that began then has enough labels, and its time."""
     return (
         labels is not None
         and labels.samples >= rule.min_labels
@@ -131,8 +139,8 @@ def _judged(
     held = Stretch.of(state.get("held")).plus(value, measured.error, samples)
     best = _best(rule, known, level(held, direction))
     closed: Json = {
-        "value": _text(value),
-        "interval": f"{_text(measured.low)} to {_text(measured.high)}",
+        "value": written(value),
+        "interval": f"{written(measured.low)} to {written(measured.high)}",
         "samples": samples,
         "best": best,
         **closing(entry, now),
@@ -145,7 +153,8 @@ def _judged(
         judged |= closed | {"threshold": best, "state": judged["state"] | {"held": held.state}}
         return _asking(judged, wanted=bool(judged["streak"]))
     length = now - moment(entry["windowStartedAt"])
-    closed["expectedFalseAlarms"] = _text(false_alarms(length, a_window(rule.false_alarms_per_month, length)))
+    errs = a_window(rule.false_alarms_per_month, length)
+    closed["expectedFalseAlarms"] = written(false_alarms(length, errs))
     bound = threshold(rule, None if known is None else float(known))
     worse = bound is not None and direction.better(bound, at_best(direction, measured))
     marks: Json = {"metric": wording(rule), "held": held.state}
@@ -154,7 +163,7 @@ def _judged(
         marks["lost"] = continued(Stretch.of(state.get("lost")), measured, samples, asked).state
     judged = entry | closed | {"streak": int(entry.get("streak") or 0) + 1 if worse else 0, "state": marks}
     wanted = _wanted(judged, rule)
-    shown = f"{rule.metric} {value:.4f}{measured.blur} on {counted} of {entry['version']}"
+    shown = f"{rule.metric} {said(value)}{measured.blur} on {counted} of {entry['version']}"
     judged |= {
         "decision": "Fire" if wanted else "Wait" if worse else "No",
         "reason": _reason(bound, worse=worse, lost=wanted),
@@ -163,7 +172,7 @@ def _judged(
     for name in ("threshold", "regret", "forecast"):
         judged.pop(name, None)
     if bound is not None:
-        judged["threshold"] = _text(bound)
+        judged["threshold"] = written(bound)
     return _asking(judged, wanted=wanted)
 
 
@@ -206,13 +215,13 @@ def _said(entry: Json, rule: Performance, shown: str, *, bound: float | None, wo
     if bound is None:
         return f"{shown}; the first window sets the best value"
     if not worse:
-        return f"{shown} is not worse than the threshold {bound:.4f}"
-    said = f"{shown} is worse than the threshold {bound:.4f}, {in_a_row(entry['streak'], rule.for_)}"
+        return f"{shown} is not worse than the threshold {said(bound)}"
+    told = f"{shown} is worse than the threshold {said(bound)}, {in_a_row(entry['streak'], rule.for_)}"
     windows, surely = entry["state"]["lost"]["windows"], _surely(entry, rule)
     if surely > 0:
         what = "worse" if rule.relative_drop is None else "lost"
-        return f"{said}; surely {what} by at least {surely:.4f} since {_counted(windows)}"
-    return f"{said}; in {_counted(windows)} that may be chance, so it waits"
+        return f"{told}; surely {what} by at least {said(surely)} since {_counted(windows)}"
+    return f"{told}; in {_counted(windows)} that may be chance, so it waits"
 
 
 def _counted(windows: int) -> str:
@@ -232,7 +241,7 @@ def threshold(rule: Performance, best: float | None) -> float | None:
 
 def _best(rule: Performance, known: str | None, held: float) -> str:
     """The better of what was known and what is held now."""
-    return _text(held if known is None else DIRECTIONS[rule.metric].best(float(known), held))
+    return written(held if known is None else DIRECTIONS[rule.metric].best(float(known), held))
 
 
 def _asking(entry: Json, *, wanted: bool, due: datetime | None = None) -> Request:
@@ -246,7 +255,3 @@ def _asking(entry: Json, *, wanted: bool, due: datetime | None = None) -> Reques
         due=due,
         answer={"streak": 0} | ({"regret": "0", "state": entry["state"] | {"regret": 0}} if paid else {}),
     )
-
-
-def _text(value: float) -> str:
-    return format_decimal(round(value, 6))

@@ -17,6 +17,7 @@ from typing import Any, Final
 from noria_operator.api.triggers import Performance, TriggerSpec
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.costs import Costs
+from noria_operator.domain.figures import said, written
 from noria_operator.domain.lost import Asked, Stretch, continued, false_alarms, level, surely_lost
 from noria_operator.domain.performance import Labelled, Measured, measure
 from noria_operator.domain.quality import DIRECTIONS
@@ -24,7 +25,7 @@ from noria_operator.domain.slice_quality import Slice, SliceLabels, outlives, un
 from noria_operator.domain.slice_scores import SliceScores
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
-from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN, number
+from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN
 from noria_operator.domain.triggers_labels import (
     Coverage,
     closing,
@@ -184,15 +185,15 @@ def _written(rule: Performance, entry: Json, slices: Mapping[str, Slice], among:
     told = entry | {
         "decision": decision,
         "message": clip(_said(rule, judged, firing, among, str(entry["version"]))),
-        "value": number(value),
-        "interval": f"{number(low)} to {number(high)}",
+        "value": _number(value),
+        "interval": f"{_number(low)} to {_number(high)}",
         "samples": int(samples),
-        "best": number(first.slice.best or 0.0),
-        "threshold": number(first.threshold),
+        "best": _number(first.slice.best or 0.0),
+        "threshold": _number(first.threshold),
         "streak": first.slice.streak,
         "columns": [_column(rule, one) for one in judged[:SHOWN]],
         **times,
-        "expectedFalseAlarms": number(
+        "expectedFalseAlarms": _number(
             false_alarms(now - moment(entry["windowStartedAt"]), alpha(rule, times))
         ),
         "state": _state(rule, slices) | {"among": among},
@@ -204,9 +205,9 @@ def _column(rule: Performance, one: _Judged) -> Json:
     return {
         "name": clip(one.name, NAME_LIMIT),
         "check": rule.metric,
-        "value": number(one.slice.last[0]),
-        "threshold": number(one.threshold),
-        "floor": number(max(0.0, one.surely)),
+        "value": _number(one.slice.last[0]),
+        "threshold": _number(one.threshold),
+        "floor": _number(max(0.0, one.surely)),
         "samples": int(one.slice.last[3]),
         "drifted": one.fires,
     }
@@ -216,19 +217,22 @@ def _said(rule: Performance, judged: list[_Judged], firing: int, among: int, ver
     first = judged[0]
     value, low, high, samples, *hidden = first.slice.last
     blur = Measured(value, low, high, hidden=sum(hidden)).blur
-    shown = f"{rule.metric} {value:.4f}{blur} in {first.name} on {int(samples)} labels of {version}"
+    shown = f"{rule.metric} {said(value)}{blur} in {first.name} on {int(samples)} labels of {version}"
     few = f"; {among - len(judged)} of {among} slices have had fewer labels" if len(judged) < among else ""
     if not first.slice.streak:
-        return (
-            f"lost in none of {len(judged)} slices; {shown} against the threshold {first.threshold:.4f}{few}"
-        )
-    said = f"{shown} is worse than the threshold {first.threshold:.4f}, "
-    said += in_a_row(first.slice.streak, rule.for_)
+        shown = f"{shown} against the threshold {said(first.threshold)}"
+        return f"lost in none of {len(judged)} slices; {shown}{few}"
+    told = f"{shown} is worse than the threshold {said(first.threshold)}, "
+    told += in_a_row(first.slice.streak, rule.for_)
     if not first.fires:
-        return f"{said}; that may be chance, so it waits{few}"
+        return f"{told}; that may be chance, so it waits{few}"
     also = ", ".join(one.name for one in judged[1:firing][:3])
     more = f"; lost as well in {also}" if also else ""
-    return f"{said}; surely by at least {first.surely:.4f}, in {firing} of {among} slices{more}{few}"
+    return f"{told}; surely by at least {said(first.surely)}, in {firing} of {among} slices{more}{few}"
+
+
+def _number(value: float) -> str:
+    return written(value).removesuffix(".0")
 
 
 def _asking(

@@ -65,8 +65,42 @@ def test_a_row_is_right_where_its_class_is_the_likeliest_one_however_unlikely() 
 
 def test_a_window_without_a_mistake_is_not_sure_of_it() -> None:
     table = (50.0, 0.0, 0.0, 50.0)
-    assert macro("f1", table) == pytest.approx((1.0, 1 / 100**2))
+    assert macro("f1", table) == pytest.approx((1.0, 2 * (1 / 50 / 2) ** 2))
     assert macro("f1", (0.0,) * 9) is None
+
+
+def test_a_class_with_one_label_may_be_all_wrong() -> None:
+    table = np.diag((399, 400, 200, 1)).ravel().astype(float)
+    for metric in MACRO:
+        found = macro(metric, table)
+        assert found is not None
+        assert found[0] == 1.0
+        assert found[1] ** 0.5 == pytest.approx(1 / 4, rel=0.01), "as much as that class counts for"
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize("metric", list(MACRO))
+def test_a_rare_class_that_comes_twice_in_a_window_is_no_loss_when_it_comes_once(metric: str) -> None:
+    """Five classes of which one is a 500th of all labels, and right in half of them; nothing changes."""
+    rng, sizes = np.random.default_rng(2), np.array([0.2495] * 4 + [0.002])
+    shares = np.full((5, 5), 0.05 / 3) + np.diag([0.95 - 0.05 / 3] * 5)
+    shares[:4, 4] = 0.0
+    shares[4] = [0.125] * 4 + [0.5]
+    truth = macro(metric, (shares * sizes[:, None]).ravel() * 1e9)
+    trigger = TriggerSpec.model_validate(
+        {"name": "f1", "performance": {"metric": metric, "relativeDrop": "0.05"}}
+    )
+    held, fired, entry = 0, 0, asked({}, None, 0, trigger)
+    assert truth is not None
+    for hour in range(1, 101):
+        table = rng.multinomial(1000, (shares * sizes[:, None] / (shares * sizes[:, None]).sum()).ravel())
+        right = int(np.trace(table.reshape(5, 5)))
+        joined = Classes(called(right, 1000 - right), tuple(map(float, table)))
+        entry = asked(entry, joined, hour, trigger)
+        low, high = map(float, entry["interval"].split(" to "))
+        held += low <= truth[0] <= high
+        fired += entry["decision"] == "Fire"
+    assert (fired, held >= 80) == (0, True)
 
 
 @pytest.mark.parametrize(

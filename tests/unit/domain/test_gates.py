@@ -34,6 +34,8 @@ def gate(**fields: Any) -> Gate:
         ({"metric": "auc", "versus": "champion", "minDelta": "0.5"}, "0.5", None, True, "no champion"),
         ({"metric": "profit", "versus": "champion", "maxDrop": "1"}, "5", "5", False, "not known which way"),
         ({"metric": "profit", "min": "4"}, "5", None, True, ">= minimum 4"),
+        ({"metric": "rmse", "max": "0.0000002"}, "0.00000049", None, False, "49 > maximum 0.0000002"),
+        ({"metric": "rmse", "versus": "champion", "maxDrop": "0"}, "0.00000049", "0.0000001", False, "1 of"),
     ],
 )
 def test_a_gate_compares_exactly_and_says_with_what(

@@ -631,3 +631,19 @@ def test_importing_the_library_loads_neither_a_runtime_nor_scikit_learn() -> Non
         [sys.executable, "-c", code], env={"PYTHONPATH": serving}, capture_output=True, check=True
     )
     assert output.stdout == b"[]\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (-0.0, "0"),
+        (0.8712345678, "0.871235"),
+        (123.0, "123"),
+        (3.4567891e-6, "0.00000345679"),
+        (-4.9e-7, "-0.00000049"),
+        (1e-20, "0"),
+    ],
+)
+def test_a_metric_keeps_six_significant_digits_however_small(value: float, text: str) -> None:
+    assert bundle.decimal(value) == text

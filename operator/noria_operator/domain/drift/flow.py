@@ -8,8 +8,9 @@ remembers, and that may have brought rows and labels; where copies may be among 
 few by all of them, too many by those that are sure, and none of what is usual.
 
 Rows an hour are compared as rates of Poisson counts, by the share that the window has of its own rows and
-those remembered (Przyborowski and Wilenski 1940), at Wilson's bound. Traffic scatters more than Poisson's:
-how much of it matters is what `max_change` is for.
+those remembered (Przyborowski and Wilenski 1940), at Wilson's bound; where few are usual, with the number
+that may always come. Traffic scatters more than Poisson's: how much of it matters is what `max_change` is
+for.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
+from math import sqrt
 from typing import Any, Final
 
 from noria_operator.domain.drift.dirt import LABEL, Check, Violation
@@ -127,7 +129,8 @@ def judge(policy: FlowPolicy, came: Came, memory: Memory, z: float) -> Flow:
     rows = float(came.rows)
     if usual is not None and (strange := _change(policy, came, before, usual, z)):
         found.insert(0, strange)
-        rows = strange.tolerated  # one strange week must not make the next one strange
+        if usual:  # one strange week must not make the next one strange; the first one with rows tells more
+            rows = strange.tolerated
     if came.sure is not None:
         return Flow(tuple(found), memory, usual)
     return Flow(
@@ -155,8 +158,10 @@ def _change(policy: FlowPolicy, came: Came, before: Hour, usual: float, z: float
     if usual >= policy.min_samples and high < _share(kept * usual, before.rows):
         return _volume(came.rows, kept * usual)
     most = max(usual, policy.min_samples) / kept
+    if usual < policy.min_samples:  # `most` is a number then, which no share of few rows tells
+        return _volume(came.least, most) if came.least - z * sqrt(came.least) > most else None
     low, _ = wilson(came.least, round(came.least + before.rows), z)
-    return _volume(came.least, most) if came.least > most and low > _share(most, before.rows) else None
+    return _volume(came.least, most) if low > _share(most, before.rows) else None
 
 
 def _share(rows: float, others: float) -> float:

@@ -143,8 +143,21 @@ def test_a_lasting_change_is_usual_after_some_weeks() -> None:
 
 def test_a_quiet_hour_may_have_as_many_rows_as_a_window_needs() -> None:
     assert checks(weeks(5, 380)) == []
-    assert checks(weeks(0, 100_000)) == [], "nothing is known of an hour without rows"
+    assert checks(weeks(0, 100_000)) == [("", Check.VOLUME)]
+    assert checks(weeks(0, 100_000, 100_000)) == [], "the first rows of an hour are usual from then on"
     assert checks(weeks(150, 0)) == [], "too few to miss"
+
+
+@pytest.mark.parametrize("usual", [0, 1, 3, 10, 100, 199])
+def test_a_quiet_hour_may_have_four_hundred_rows_and_not_five_hundred_or_a_million(usual: int) -> None:
+    """200 rows by 1 - 0.5, however few are usual."""
+    assert [bool(weeks(usual, rows).violations) for rows in (400, 430, 500, 1000, 10**9)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_few_rows_are_no_change_that_is_sure() -> None:
