@@ -36,8 +36,10 @@ SCRATCH = "9Gi"
 KEY_PERIODS = 16
 """Feedback keys that a pod can come to know; four years of them."""
 LIVE_PATH = "/v2/health/live"
-START_SECONDS = 1200
-"""How long a process may take before its liveness is looked at; progressDeadline ends a rollout earlier."""
+START_SECONDS = 7200
+"""How long a process may take to be ready before its liveness is looked at; progressDeadline ends a rollout
+earlier.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,17 +228,15 @@ def _resources(fields: Json) -> Json:
 
 
 def _probes(serving: Serving) -> Json:
-    """Readiness is asked often, so that weight follows it; liveness seldom, and never before the start is
-    over.
+    """Readiness is asked often, so that weight follows it; liveness seldom, and never before the pod was once
+    ready: a model that is loaded may hold Python's lock for minutes.
     """
     ready = {"path": serving.server.health_path, "port": "http"}
-    alive: Json = {"httpGet": {"path": LIVE_PATH, "port": "http"}}
-    started = alive
-    if serving.custom:
-        alive, started = {"tcpSocket": {"port": "http"}}, {"httpGet": ready}
+    live: Json = {"httpGet": {"path": LIVE_PATH, "port": "http"}}
+    alive = {"tcpSocket": {"port": "http"}} if serving.custom else live
     return {
         "startupProbe": {
-            **started,
+            "httpGet": ready,
             "periodSeconds": 1,
             "timeoutSeconds": 2,
             "failureThreshold": START_SECONDS,

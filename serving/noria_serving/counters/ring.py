@@ -62,7 +62,8 @@ class Ring:
         if len(vector) == len(self._last) and np.array_equal(vector, self._last):
             newest.until = max(newest.until, now)
             return
-        snapshot = _Snapshot(max(now, newest.until), now, _pack(vector))
+        taken = max(now, newest.until)  # also where the clock was set back
+        snapshot = _Snapshot(taken, taken, _pack(vector))
         self._snapshots.append(snapshot)
         self._bytes += len(snapshot.packed)
         self._last = vector.copy()

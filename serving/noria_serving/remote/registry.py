@@ -13,6 +13,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -28,6 +29,8 @@ from noria_serving.scratch import write_new
 
 MAX_MANIFEST: Final = 4 * 1024 * 1024
 MAX_TOKEN: Final = 256 * 1024
+TOKEN_SECONDS: Final = 60
+"""How long a token lives that does not say so, by the distribution API."""
 TITLE: Final = "org.opencontainers.image.title"
 UNPACK: Final = "io.deis.oras.content.unpack"
 MODELS: Final = "models"
@@ -166,14 +169,34 @@ def _authorised(host: str, name: str, keys: Mapping[str, str]) -> Repository:
             "scope": f"repository:{name}:pull",
             **({"service": said["service"]} if "service" in said else {}),
         }
-        realm = said.get("realm", "")
-        # The registry names who hands out tokens; every client sends the password there.
-        headers = {"Authorization": client.authorization} if client.authorization else {}
-        asking = replace(client, host=realm.split("/")[2] if realm.count("/") > 1 else "")
-        document = _object(expect(asking.get(f"{realm}?{urlencode(query)}", headers), 200).read(MAX_TOKEN))
-        token = document.get("token") or document.get("access_token")
-        client = replace(client, authorization=f"Bearer {token}")
+        client = replace(client, token=_Token(client, said.get("realm", ""), query))
     return Repository(host, name, client)
+
+
+class _Token:
+    """What a registry's realm hands out for minutes: asked for anew before it ends, for a model of gigabytes
+    takes longer.
+    """
+
+    def __init__(self, client: Client, realm: str, query: Mapping[str, str]) -> None:
+        # The registry names who hands out tokens; every client sends the password there.
+        self._headers = {"Authorization": client.authorization} if client.authorization else {}
+        self._client = replace(client, host=realm.split("/")[2] if realm.count("/") > 1 else "")
+        self._url = f"{realm}?{urlencode(query)}"
+        self._until, self._value = 0.0, ""
+
+    def __call__(self) -> str:
+        now = time.monotonic()
+        if now >= self._until:
+            answer = expect(self._client.get(self._url, self._headers), 200)
+            document = _object(answer.read(MAX_TOKEN))
+            said = document.get("expires_in")
+            lives = said if isinstance(said, int) and said > 0 else TOKEN_SECONDS
+            self._until, self._value = (
+                now + lives / 2,
+                str(document.get("token") or document.get("access_token")),
+            )
+        return f"Bearer {self._value}"
 
 
 def _login(host: str, keys: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import http.client
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -24,7 +24,7 @@ TIMEOUT: Final = 30.0
 """Seconds of silence after which a server counts as gone."""
 REDIRECTS: Final = 5
 ATTEMPTS: Final = 5
-"""How often a body that breaks off is asked for again, from where it broke off."""
+"""How often a body that breaks off is asked for, from where it broke off, before another PIECE of it came."""
 PAUSE: Final = 0.2
 """Seconds before a server that could not be reached for the rest is asked again; twice as many each time."""
 PIECE: Final = 1024 * 1024
@@ -58,12 +58,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Client:
-    """Sends GETs; `authorization` is for `host` (with its port) alone."""
+    """Sends GETs; `authorization`, or what `token` gives at the time, is for `host` (with its port) alone."""
 
     host: str = ""
     authorization: str = field(default="", repr=False)
     ca: str = ""
     """Certificates (PEM) of a private CA, trusted beside the system's."""
+    token: Callable[[], str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not (self.authorization.isascii() and self.authorization.isprintable()):
@@ -88,8 +89,9 @@ class Client:
         """The body in pieces; one that breaks off is asked for from there, and skipped up to there by servers
         that know no ranges. The caller checks its digest.
         """
-        done, tag = 0, ""
-        for attempt in range(ATTEMPTS):
+        done, tag, attempt, counted = 0, "", -1, 0
+        while attempt < ATTEMPTS - 1:
+            attempt, counted = (0, done) if done - counted >= PIECE else (attempt + 1, counted)
             asked = dict(headers or {})
             if done:
                 asked |= {"Range": f"bytes={done}-"} | ({"If-Range": tag} if tag else {})
@@ -130,10 +132,10 @@ class Client:
         host = parts.hostname or ""
         connection = _Pinned(host, port, resolve(host, port), _context(self.ca))
         sent = {"User-Agent": "noria", "Accept-Encoding": "identity", **headers}
-        if self.authorization and parts.netloc == self.host:
-            sent.setdefault("Authorization", self.authorization)
-        elif parts.netloc != self.host:
+        if parts.netloc != self.host:
             sent.pop("Authorization", None)
+        elif own := self.token() if self.token else self.authorization:
+            sent.setdefault("Authorization", own)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
             connection.request("GET", quote(target, safe=_SPELLED), headers=sent)

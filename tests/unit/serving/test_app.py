@@ -15,6 +15,7 @@ from noria_serving.model.loaded import Loaded
 from noria_serving.server.app import App
 from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.models import Models
+from noria_serving.server.routes import feedback
 from noria_serving.server.service import Service
 from noria_serving.settings import ModelSettings, Settings
 
@@ -339,6 +340,34 @@ async def test_feedback_is_taken_once_by_body_by_header_and_in_batches(models: M
     totals = await counts(models)
     assert totals["feedback"]["matched"] == 3
     assert list(totals["scores"]) == ["late-model-4"]
+
+
+async def test_others_are_answered_while_a_batch_of_labels_is_counted(
+    models: Models, client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feedback, "ROWS_AT_ONCE", 4)
+    turns: list[int] = []
+
+    async def others() -> None:
+        while True:
+            turns.append(len(turns))
+            await asyncio.sleep(0)
+
+    service = models.find("late", None)
+    accepted: list[int] = []
+    accept = service.desk.accept
+
+    def counted(*given: Any) -> Any:
+        accepted.append(len(turns))
+        return accept(*given)
+
+    monkeypatch.setattr(service.desk, "accept", counted)
+    other = asyncio.create_task(others())
+    items = [{"token": "x", "labels": [1, 0]} for _ in range(20)]
+    found = (await client.post(f"{BASE}/feedback", json={"items": items})).json()
+    other.cancel()
+    assert (found["matched"], len(found["results"])) == (0, 20)
+    assert accepted[-1] - accepted[0] >= 9, "a turn after every second item"
 
 
 async def test_the_counters_port_tells_how_many_processes_died_before_this_one(models: Models) -> None:

@@ -301,6 +301,17 @@ def test_of_the_last_hour_all_is_kept_and_of_a_day_the_less_the_older_it_is() ->
     assert max(late[1200:]) <= 60
 
 
+def test_the_ring_stays_in_order_where_the_clock_is_set_back() -> None:
+    vector = np.zeros(1, dtype=np.int64)
+    ring = Ring(vector, 0.0)
+    for moment in (100.0, 200.0, 50.0, 60.0, 210.0, 220.0):
+        vector[0] += 1
+        ring.take(vector, moment)
+    assert [ring.since(when)[1][0] for when in (150.0, 200.0, 215.0)] == [1, 4, 5]
+    taken = [one.taken for one in ring._snapshots]
+    assert taken == sorted(taken)
+
+
 def test_the_ring_is_bounded_in_bytes_and_keeps_the_moments_that_were_named_last() -> None:
     random = np.random.default_rng(0)
     vector = np.zeros(500, dtype=np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from noria_serving import credentials
 from noria_serving.artifact import open_source
 from noria_serving.errors import NoriaError, Reason
-from noria_serving.remote import web
+from noria_serving.remote import registry, web
 from noria_serving.remote.sources import basic, client_of
 from noria_serving.remote.web import Client
 
@@ -122,3 +123,44 @@ def test_a_length_that_is_no_number_is_none(monkeypatch: pytest.MonkeyPatch) -> 
     ends = answering(monkeypatch, reply(200, "Content-Length: many", body=b"{}"))
     assert b"".join(Client().stream("https://models.example/4")) == b"{}"
     assert paths(ends) == ["/4"]
+
+
+def test_a_registry_is_asked_for_a_new_token_before_the_old_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of gigabytes takes longer than a token lives."""
+    now = [1000.0]
+    monkeypatch.setattr(registry.time, "monotonic", lambda: now[0])
+    realm = 'Bearer realm="https://auth.example/token",service="r"'
+    body = b'{"token": "one", "expires_in": 300}', b'{"access_token": "two"}'
+    tokens = [reply(200, f"Content-Length: {len(each)}", body=each) for each in body]
+    gone = reply(404)
+    ends = answering(
+        monkeypatch,
+        *(reply(401, f"WWW-Authenticate: {realm}"), tokens[0], gone, gone),
+        *(tokens[1], gone, gone),
+        *(tokens[0], gone),
+    )
+    repository = registry._authorised("r.example", "team/m", {})
+    for now[0] in (1000.0, 1149.0, 1151.0, 1180.0, 1182.0):
+        with pytest.raises(NoriaError, match="does not exist"):
+            repository.manifest("4")
+    asked = [end.recv(65_536).decode() for end in ends]
+    for end in ends:
+        end.close()
+    used = [found[1] for each in asked if (found := re.search(r"\r\nAuthorization: Bearer (\w+)\r\n", each))]
+    assert used == ["one", "one", "two", "two", "one"]
+    assert [each.split()[1] for each in asked if "/token" in each] == [
+        "/token?scope=repository%3Ateam%2Fm%3Apull&service=r"
+    ] * 3
+
+
+def test_a_body_may_break_off_as_often_as_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that ends each connection after some minutes."""
+    monkeypatch.setattr(web, "PIECE", 4)
+    whole = bytes(range(48))
+    parts = [
+        reply(206 if at else 200, f"Content-Length: {48 - at}", body=whole[at : at + 6])
+        for at in range(0, 48, 6)
+    ]
+    ends = answering(monkeypatch, *parts)
+    assert b"".join(Client().stream("https://models.example/4")) == whole
+    assert len(paths(ends)) == 8
