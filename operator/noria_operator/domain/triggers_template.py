@@ -1,4 +1,4 @@
-"""Why runs of a loop's template would be in vain, or without end.
+"""Why runs of a loop's template would be in vain, without end, or not counted.
 
 Comes in: the object, and the deployment that it names. Goes out: a sentence, or nothing. Invariant: what is
 told here holds every run until the spec is corrected.
@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from noria_operator.domain.training_locations import Location
+from noria_operator.domain.triggers_runs import held
 
 Json = dict[str, Any]
 
 
 def unusable(obj: Json, deployment: Json | None) -> str:
     """Why no run starts; empty when nothing speaks against it."""
-    return _mismatch(obj, deployment) or _feeds_itself(obj["spec"])
+    return _mismatch(obj, deployment) or _feeds_itself(obj["spec"]) or _uncounted(obj["spec"])
 
 
 def _mismatch(obj: Json, deployment: Json | None) -> str:
@@ -44,3 +45,13 @@ def _feeds_itself(spec: Json) -> str:
                 "let the data set name the folder with the rows alone"
             )
     return ""
+
+
+def _uncounted(spec: Json) -> str:
+    """Which limit of the budget no run would ever reach."""
+    if "maxCpuHours" not in (spec.get("budget") or {}) or held(spec["template"]["spec"])[0]:
+        return ""
+    return (
+        "budget.maxCpuHours counts the CPUs that pods of a run ask for, and these ask for none: set "
+        "template.spec.resources.requests.cpu, or limit maxRuns instead"
+    )

@@ -1,4 +1,4 @@
-"""A loop whose runs would have no end starts none and says why."""
+"""A loop whose runs would have no end, or that its budget would not count, starts none and says why."""
 
 from __future__ import annotations
 
@@ -44,6 +44,25 @@ def test_a_run_may_not_write_into_what_a_trigger_watches(
     said = unusable(training(triggers=[trigger], template=writing(data, output)), deployment(1))
     assert ("trigger fresh watches" in said) is refused
     assert ("each run would start the next one" in said) is refused
+
+
+@pytest.mark.parametrize(
+    ("resources", "refused"),
+    [
+        (None, True),
+        ({"requests": {"memory": "1Gi"}}, True),
+        ({"requests": {"cpu": "500m"}}, False),
+        ({"limits": {"cpu": 2}}, False),
+    ],
+)
+def test_hours_of_cpus_are_limited_only_where_runs_ask_for_cpus(
+    resources: Json | None, refused: bool
+) -> None:
+    asked = template(**({"resources": resources} if resources else {}))
+    obj = training(budget={"maxCpuHours": "48", "per": "24h"}, template=asked)
+    said = unusable(obj, deployment(1))
+    assert ("set template.spec.resources.requests.cpu" in said) is refused
+    assert unusable(training(budget={"maxRuns": 3, "per": "24h"}, template=asked), deployment(1)) == ""
 
 
 def test_what_cannot_be_used_is_told_in_conditions_and_starts_nothing() -> None:
