@@ -24,6 +24,7 @@ def at_epoch(**spec: Any) -> Loop:
     """A loop whose clock is promtool's."""
     loop = Loop(**spec)
     loop.now = EPOCH
+    loop.obj["spec"]["template"]["spec"]["resources"] = {"requests": {"cpu": "1"}}
     loop.obj["metadata"]["creationTimestamp"] = stamp(EPOCH)
     return loop
 

@@ -56,8 +56,7 @@ class Template(Spec):
     """The TrainingJob that a trigger starts."""
 
     spec: TrainingJobSpec = Field(
-        description="Spec of the TrainingJob, which `kubectl explain tj.spec` describes; deployment is "
-        "filled in."
+        description="Spec of the TrainingJob, which `kubectl explain tj.spec` describes."
     )
 
 
@@ -179,8 +178,7 @@ class TriggerStatus(Status):
     )
     since: Time | None = Field(
         default=None,
-        description="Since when an alarm (Warn, Block), loss or drift stands, also while its run is held or "
-        "under way.",
+        description="Since when an alarm, loss or drift stands, also while its run is held or under way.",
     )
     reason: Text | None = Field(
         default=None,
@@ -291,6 +289,7 @@ class ContinuousTrainingStatus(Status):
         default=None, description="The last run that was started, and why."
     )
     last_evaluation: Time | None = Field(default=None, description="When the triggers were last evaluated.")
+    deployment: Text | None = Field(default=None, description="Whose triggers these are.")
     triggers: Annotated[list[TriggerStatus], Field(max_length=17), ListMap("name")] = Field(
         default_factory=list, description="The last decision on each trigger, also when it was no."
     )

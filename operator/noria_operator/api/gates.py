@@ -12,7 +12,10 @@ from pydantic import Field
 
 from noria_operator.api.schema import ListSet, Rule, Spec
 from noria_operator.api.slices import METRICS
-from noria_operator.api.types import Decimal, Image, MetricName, UnsignedDecimal
+from noria_operator.api.types import Decimal, Image, UnsignedDecimal
+
+EvaluationMetric = Literal["auc", "logloss", "accuracy", "calibration", "ece", "rmse", "mae"]
+"""What the evaluation can tell of a model; of these each task has its own."""
 
 
 class Evaluation(Spec):
@@ -28,7 +31,7 @@ class Evaluation(Spec):
         max_length=128,
         description="Column of the held-out rows with the true outcome, for example late.",
     )
-    metrics: Annotated[list[MetricName], Field(max_length=16), ListSet()] = Field(
+    metrics: Annotated[list[EvaluationMetric], Field(max_length=16), ListSet()] = Field(
         default_factory=list,
         description="Metrics to compute besides those the gates name, for example [auc, logloss].",
     )
@@ -41,7 +44,7 @@ class Evaluation(Spec):
 class Gate(Spec):
     """One condition that the evaluation must meet, else no ModelVersion is made."""
 
-    metric: MetricName = Field(description="Metric of the evaluation, for example auc.")
+    metric: EvaluationMetric = Field(description="Metric of the evaluation.")
     min: Decimal | None = Field(default=None, description='Least value that passes, for example "0.65".')
     max: Decimal | None = Field(default=None, description='Greatest value that passes, for example "0.2".')
     versus: Literal["champion"] | None = Field(

@@ -25,6 +25,7 @@ from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers_clock import not_ahead
 from noria_operator.domain.triggers_hold import Watched, newest
+from noria_operator.domain.triggers_moved import of_its_deployment
 from noria_operator.domain.triggers_open import LONGEST, Open
 from noria_operator.domain.triggers_plan import RetrainPlan, decide
 from noria_operator.domain.triggers_unanswered import given_back
@@ -91,8 +92,8 @@ async def _reconcile(ctx: Context, key: Key) -> Result:
         try:
             training, now = ctx.trainings(known), ctx.clock.now()
             mended = not_ahead(known, training, now)
-            obj = given_back(mended)
-            seen = await _watched(ctx, obj)
+            seen = await _watched(ctx, mended)
+            obj = given_back(of_its_deployment(mended, seen.deployment))
             if seen.deployment is None:
                 ctx.counts.forget(key.namespace, obj["spec"]["deployment"])
             asked, windows = await requests(ctx, obj, training, seen)

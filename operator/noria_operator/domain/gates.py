@@ -87,10 +87,7 @@ def _compare(gate: Gate, value: Decimal, scores: Scores) -> GateResult:
     if text is None:
         why = _why(gate.metric, scores.champion, f"champion {scores.champion_version}")
         return GateResult(gate.metric, False, f"the evaluation has no {gate.metric} of the champion{why}")
-    direction = DIRECTIONS.get(gate.metric)
-    if direction is None:
-        detail = f"it is not known which way {gate.metric} is better; compare one of: {', '.join(DIRECTIONS)}"
-        return GateResult(gate.metric, False, detail)
+    direction = DIRECTIONS[gate.metric]
     if gate.by_slice:
         told = scores.slices, scores.champion_version, scores.left_out
         return GateResult(gate.metric, *worst(gate, direction, *told))

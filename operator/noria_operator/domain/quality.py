@@ -53,7 +53,7 @@ DIRECTIONS: Final[dict[str, Direction]] = {
         ["logloss", "brier", "calibration", "ece", "rmse", "mae", "mse", "expectedCost"], Direction.LOWER
     ),
 }
-"""Metrics whose direction is known. Any other metric can have `min` and `max` gates, but no comparison."""
+"""Which way metrics are better."""
 
 
 @dataclass(frozen=True)

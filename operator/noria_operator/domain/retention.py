@@ -17,8 +17,8 @@ from noria_operator.domain.registry import number_of
 Json = dict[str, Any]
 
 KEEP_ANNOTATION: Final = "noria.dev/keep"
-"""On a ModelVersion made by a TrainingJob: `spec.output.keep` of that job. The newest version's figure
-counts.
+"""On a ModelVersion made by a TrainingJob: `spec.output.keep` of that job. The figure of the newest version
+that has one counts.
 """
 DEFAULT_KEEP: Final = 20
 ROLES: Final = ("stable", "candidate", "previous", "pinned", "arm")
@@ -32,15 +32,14 @@ class Retained:
     name: str
     number: int
     protected: bool
-    keep: int = DEFAULT_KEEP
+    keep: int = 0
+    """0: it says nothing."""
 
 
 def archivable(versions: Iterable[Retained]) -> tuple[str, ...]:
     """Names of the approved versions of one model that may be archived now, oldest first."""
     newest_first = sorted(versions, key=lambda version: version.number, reverse=True)
-    if not newest_first:
-        return ()
-    keep = max(1, newest_first[0].keep)
+    keep = next((version.keep for version in newest_first if version.keep), DEFAULT_KEEP)
     return tuple(version.name for version in reversed(newest_first[keep:]) if not version.protected)
 
 
@@ -110,6 +109,6 @@ def _is_over(deployment: Json, arm: str) -> bool:
 
 
 def keep_of(version: Json) -> int:
-    """The figure that a version carries; the default where there is none or it is not a number."""
+    """The figure that a version carries; 0 where there is none or it is not a number."""
     text = version["metadata"].get("annotations", {}).get(KEEP_ANNOTATION, "")
-    return int(text) if text.isascii() and text.isdigit() and text != "0" else DEFAULT_KEEP
+    return int(text) if text.isascii() and text.isdigit() else 0

@@ -41,7 +41,9 @@ CHAMPION_ANNOTATION: Final = "noria.dev/champion"
 RESULT_ANNOTATION: Final = "noria.dev/result"
 """On the evaluation Job: what the trainer said, should its pod be gone when the version is made."""
 QUEUE_PREFIX: Final = "kueue.x-k8s.io/"
-"""Labels that a queueing controller reads on the Job; copied from the TrainingJob."""
+"""Labels that a queueing controller reads on the Job; copied from the TrainingJob, to which they come from
+its ContinuousTraining.
+"""
 _VARIABLE: Final = 96 * 1024
 """Bytes in a variable of the environment: Linux starts no program with one of 128 KiB."""
 _USUAL: Final = frozenset({"auc", "logloss", "accuracy", "rmse", "mae"})
@@ -71,6 +73,12 @@ def check_name(job: str) -> str:
 def verify_name(version: str, attempt: int = 1) -> str:
     """Name of the verification Job."""
     return fit(version, "-verify" if attempt == 1 else f"-verify-{attempt}")
+
+
+def queue_labels(obj: Json) -> dict[str, str]:
+    """Those of an object that a queueing controller reads."""
+    labels = obj["metadata"].get("labels", {})
+    return {name: value for name, value in labels.items() if name.startswith(QUEUE_PREFIX)}
 
 
 def output_of(obj: Json, spec: TrainingJobSpec) -> Location:
@@ -191,7 +199,6 @@ def training_job(obj: Json, spec: TrainingJobSpec) -> Json:
             "trigger.json": obj["metadata"].get("annotations", {}).get(names.TRIGGER_ANNOTATION) or "{}",
         },
     )
-    queue = {k: v for k, v in obj["metadata"].get("labels", {}).items() if k.startswith(QUEUE_PREFIX)}
     return job_of(
         obj,
         train_name(obj["metadata"]["name"]),
@@ -200,7 +207,7 @@ def training_job(obj: Json, spec: TrainingJobSpec) -> Json:
         retries=spec.retries,
         # The operator counts `active` from the pods on; this holds where nobody looks.
         active=spec.deadlines.pending + spec.deadlines.active,
-        labels=queue,
+        labels=queue_labels(obj),
     )
 
 

@@ -53,11 +53,11 @@ def seen_by_champion(spec: TrainingJobSpec, chosen: Mapping[str, Json], champion
         return ""
     name, judges = champion["metadata"]["name"], (held.uri, chosen.get(held.name))
     lineage, untold = (champion["spec"].get("lineage") or {}).get("data", []), ""
+    says = any(data.get("heldOut") for data in lineage)
     for data in lineage:
         partitions = data.get("partitions")
         # Versions of earlier releases do not tell their own held-out rows, which mostly have the same name.
-        own = data.get("heldOut") or data.get("name") == held.name
-        if own:
+        if data.get("heldOut") or (not says and data.get("name") == held.name):
             continue
         learnt = (data.get("uri", ""), partitions)
         # Without partitions nobody says which rows they were.

@@ -1,12 +1,14 @@
 """The trigger `combine`: enough other triggers fire at the same time.
 
 Comes in: the trigger and what the others said in this very pass. Goes out: a request, or all requests of the
-pass. Invariant: it asks only while its members ask, and a run that it starts answers those that did.
+pass. Invariants: it asks only while its members ask, and a run that it starts answers those that did; so does
+any run of the loop that starts while it asks, unless a member asks for what the loop does of itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from noria_operator.api import names
@@ -66,3 +68,10 @@ def in_order(
     found = [*([asked] if asked else []), *plain]
     others = {one.name: one for one in found if not shown_before(one, theirs)}
     return [*found, *(combined(one, others) for one in triggers if one.combine is not None)]
+
+
+def with_combined(request: Request, asking: Sequence[Request]) -> Request:
+    """The request; the run that it starts answers the combinations among `asking`, too, and their members."""
+    combinations = [one for one in asking if one.members and not one.own_affair and one is not request]
+    also = tuple(name for one in combinations for name in (one.name, *one.members))
+    return replace(request, members=(*request.members, *also)) if also else request

@@ -22,7 +22,7 @@ from noria_operator.domain.triggers import FOLLOW_UP, LOSSES, MANUAL, Request
 from noria_operator.domain.triggers_gap import Gap
 from noria_operator.domain.triggers_rollout import rolling_out
 from noria_operator.domain.triggers_runs import NOTHING
-from noria_operator.domain.triggers_status import mismatch
+from noria_operator.domain.triggers_template import unusable
 
 Json = dict[str, Any]
 
@@ -125,7 +125,7 @@ class Gate:
 
 def common(obj: Json, training: ContinuousTraining, seen: Watched) -> Hold | None:
     """What holds every run whatever asks for it, and the sentence for it."""
-    if wrong := mismatch(obj, seen.deployment):
+    if wrong := unusable(obj, seen.deployment):
         return Hold(Block.INVALID, wrong)
     if training.spec.suspend:
         return Hold(Block.SUSPENDED, "spec.suspend is true")

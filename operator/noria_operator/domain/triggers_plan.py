@@ -21,6 +21,7 @@ from noria_operator.domain.training_plan import Notice
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import ALARMS, FOLLOW_UP, STANDS, Request
+from noria_operator.domain.triggers_combine import with_combined
 from noria_operator.domain.triggers_gap import in_turn
 from noria_operator.domain.triggers_hold import (
     Gate,
@@ -114,6 +115,9 @@ def decide(
         one if actions.get(one.name) in _ACTS else in_turn(one, seen.gap, uid, now) for one in requests
     ]
     mine = [in_turn(one, seen.gap, uid, now) for one in own(obj, now)]
+    asked = [one for one in requests if one.wanted and actions.get(one.name) not in _ACTS]
+    # Whichever of them starts a run, it answers the combinations among them.
+    mine, requests = ([with_combined(one, asked) for one in these] for these in (mine, requests))
     asking = [one for one in requests if one.wanted and actions.get(one.name) not in _ACTS]
     asking = [*(one for one in mine if one.wanted), *asking]
     back = to_give_back(runs)

@@ -16,6 +16,7 @@ from typing import Any, Final
 from noria_operator.api import names
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.domain.budget import Block
+from noria_operator.domain.training_jobs import queue_labels
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import FOLLOW_UP, MANUAL, Request, kind_named, loss_since
 from noria_operator.domain.triggers_hold import OF_THE_LOOP, reason_of
@@ -165,6 +166,7 @@ def training_job(obj: Json, run: Json, entry: Json) -> Json:
         "metadata": {
             "name": run["trainingJob"],
             "namespace": obj["metadata"]["namespace"],
+            "labels": queue_labels(obj),
             "annotations": {names.TRIGGER_ANNOTATION: json.dumps(why, sort_keys=True)},
         },
         "spec": {**spec["template"]["spec"], "deployment": spec["deployment"]},

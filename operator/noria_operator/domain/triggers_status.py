@@ -13,6 +13,7 @@ from typing import Any
 from noria_operator.domain.conditions import Condition, clip, merge_conditions
 from noria_operator.domain.triggers import ALARMS
 from noria_operator.domain.triggers_performance import UNSUITABLE
+from noria_operator.domain.triggers_template import unusable
 
 Json = dict[str, Any]
 
@@ -27,7 +28,7 @@ def ready(obj: Json, status: Json, deployment: Json | None, held: str, now: date
             Condition("Reconciling", True, "DeploymentMissing", message),
             Condition("Stalled", False, "DeploymentMissing", ""),
         ]
-    elif wrong := mismatch(obj, deployment):
+    elif wrong := unusable(obj, deployment):
         message = wrong
         conditions = [
             Condition("Ready", False, "InvalidSpec", message),
@@ -52,17 +53,6 @@ def ready(obj: Json, status: Json, deployment: Json | None, held: str, now: date
         "observedGeneration": generation,
         "conditions": merge_conditions(before, conditions, now=now, generation=generation),
     }
-
-
-def mismatch(obj: Json, deployment: Json | None) -> str:
-    """Why no version that the loop trains would ever be served; empty when nothing speaks against it."""
-    trained = obj["spec"]["template"]["spec"]["model"]
-    if deployment is None or deployment["spec"]["model"] == trained:
-        return ""
-    return (
-        f"ModelDeployment {obj['spec']['deployment']} serves {deployment['spec']['model']}, and the template "
-        f"trains {trained}: correct spec.template.spec.model or spec.deployment"
-    )
 
 
 def _unsuitable(status: Json, reason: str) -> Condition:

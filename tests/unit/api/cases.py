@@ -147,7 +147,7 @@ ACCEPTED = [
     yes("tj", evaluation=ABSENT, gates=ABSENT, data=ABSENT),
     yes("tj", deployment=ABSENT, gates=[{"metric": "auc", "min": "-1"}]),
     yes("tj", slices=[{"feature": "carrier"}, {"feature": "age", "bounds": ["40", "-2.5"]}]),
-    yes("tj", slices=[], gates=[{"metric": "f1", "min": "0", "bySlice": False}]),
+    yes("tj", slices=[], gates=[{"metric": "ece", "max": "0.1", "bySlice": False}]),
     yes("tj", output__uri="pvc://models"),
     yes("tj", output__uri="s3://bucket.name/a=b/c_d,e@f~g+h-1.0/"),
     yes("tj", output__uri="gs://bucket_1/models"),
@@ -413,7 +413,7 @@ REFUSED = [
     no("tj", _DROP, gates=[{"metric": "auc", "min": "0.1", "maxDrop": "0.2"}]),
     no("tj", _DROP, gates=[{"metric": "auc", "versus": "champion", "maxDrop": "0", "minDelta": "0"}]),
     no("tj", "bySlice goes with versus", gates=[{"metric": "auc", "min": "0.1", "bySlice": True}]),
-    no("tj", "bySlice goes with versus", gates=[_BY_SLICE | {"metric": "f1"}]),
+    no("tj", "bySlice goes with versus", gates=[_BY_SLICE | {"metric": "ece"}]),
     no("tj", "a gate with bySlice needs slices", gates=[_BY_SLICE], slices=ABSENT),
     no("tj", "give bounds or values", slices=[{"feature": "age", "bounds": ["1"], "values": ["1"]}]),
     no("tj", "evaluation.data must be the name of an entry in data", evaluation__data="none"),
@@ -757,6 +757,9 @@ REFUSED_BY_SCHEMA = [
     no("tj", "", env=[{"name": "A"}, {"name": "A"}]),
     no("tj", "", env=[{"name": f"A{i}"} for i in range(65)]),
     no("tj", "", evaluation__metrics=["auc", "auc"]),
+    no("tj", "", evaluation__metrics=["auc", "brier"]),
+    no("tj", "", gates=[{"metric": "f1", "min": "0.5"}]),
+    no("ct", "", template__spec__gates=[{"metric": "acuracy", "min": "0.5"}]),
     no("tj", "", dataQuality={"data": "train", "maxDuplicates": "1.1"}),
     *(
         no("ct", "", triggers=[{"name": "a", "dataQuality": {name: "1.1"}}])

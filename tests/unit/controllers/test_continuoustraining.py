@@ -224,6 +224,21 @@ async def test_the_windows_of_a_deployment_that_is_gone_are_forgotten() -> None:
     assert servers.forgotten[0] == "flights"
 
 
+async def test_a_loop_that_is_given_another_deployment_does_not_ask_for_the_quality_of_the_one_before() -> (
+    None
+):
+    api = world()
+    await watch(api, None, auc(0.9), auc(0.9))
+    assert api.objects[KEY]["status"]["triggers"][0]["best"] > "0.85"
+    api.put(MODELDEPLOYMENT, deployment(1, name="prod"))
+    obj = api.objects[KEY]
+    obj["spec"]["deployment"] = "prod"
+    api.put(CONTINUOUSTRAINING, obj)
+    await watch(api, None, auc(0.75), auc(0.75), auc(0.75), auc(0.75))
+    assert jobs(api) == []
+    assert api.objects[KEY]["status"]["triggers"][0]["best"] < "0.8"
+
+
 async def labelled(api: Api, *rows: int | None) -> None:
     """One pass of a newly started operator a minute, with so many labels in the open window; None: a pod that
     must have counts is silent.

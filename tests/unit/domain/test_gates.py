@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 
+from noria_operator.api.gates import EvaluationMetric
 from noria_operator.api.trainingjob import Gate
 from noria_operator.domain.gates import GateResult, Scores, judge
 from noria_operator.domain.gates_slices import Sliced
+from noria_operator.domain.quality import DIRECTIONS
+from noria_serving.quality import Classified, Regressed
 
 
 def gate(**fields: Any) -> Gate:
@@ -32,8 +36,6 @@ def gate(**fields: Any) -> Gate:
         ({"metric": "logloss", "versus": "champion", "maxDrop": "0.01"}, "0.42", "0.40", False, "lower is"),
         ({"metric": "logloss", "versus": "champion", "minDelta": "0.01"}, "0.39", "0.40", True, "lower is"),
         ({"metric": "auc", "versus": "champion", "minDelta": "0.5"}, "0.5", None, True, "no champion"),
-        ({"metric": "profit", "versus": "champion", "maxDrop": "1"}, "5", "5", False, "not known which way"),
-        ({"metric": "profit", "min": "4"}, "5", None, True, ">= minimum 4"),
         ({"metric": "rmse", "max": "0.0000002"}, "0.00000049", None, False, "49 > maximum 0.0000002"),
         ({"metric": "rmse", "versus": "champion", "maxDrop": "0"}, "0.00000049", "0.0000001", False, "1 of"),
     ],
@@ -48,11 +50,17 @@ def test_a_gate_compares_exactly_and_says_with_what(
     assert says in found.detail
 
 
+def test_a_gate_may_name_what_the_evaluation_tells_and_nothing_else() -> None:
+    told = Classified(np.full((1, 2), 0.5), np.zeros(1, np.int64)).metrics()
+    told |= Regressed(np.zeros(1), np.zeros(1)).metrics()
+    assert set(get_args(EvaluationMetric)) == told.keys() <= DIRECTIONS.keys()
+
+
 def test_a_metric_that_the_evaluation_lacks_fails_its_gate() -> None:
-    gates = [gate(metric="f1", min="0"), gate(metric="auc", versus="champion", maxDrop="1")]
+    gates = [gate(metric="mae", max="1"), gate(metric="auc", versus="champion", maxDrop="1")]
     found = judge(gates, Scores({"auc": "0.7"}, {"logloss": "0.4"}, "flights-3"))
     assert found == (
-        GateResult("f1", False, "the evaluation has no f1; it has: auc"),
+        GateResult("mae", False, "the evaluation has no mae; it has: auc"),
         GateResult("auc", False, "the evaluation has no auc of the champion"),
     )
 

@@ -47,11 +47,22 @@ def test_only_approved_versions_count_and_are_archived() -> None:
     assert archivable(retained(versions, [])) == ()
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"), [("5", 5), ("0", 20), ("", 20), ("-1", 20), ("²", 20), ("x", 20)]
-)
-def test_a_figure_that_is_no_number_means_the_default(text: str, expected: int) -> None:
+@pytest.mark.parametrize(("text", "expected"), [("5", 5), ("0", 0), ("", 0), ("-1", 0), ("²", 0), ("x", 0)])
+def test_a_figure_that_is_no_number_says_nothing(text: str, expected: int) -> None:
     assert keep_of(kept(1, text)) == expected
+
+
+@pytest.mark.parametrize("newest", [version(61), kept(61, "all")])
+def test_a_version_that_says_nothing_of_keep_leaves_the_figure_as_it_was(newest: dict[str, object]) -> None:
+    versions = [kept(number, "60") for number in range(1, 61)]
+    assert archivable(retained([*versions, newest], [])) == ("flights-1",)
+
+
+def test_without_any_figure_the_default_counts() -> None:
+    assert archivable(retained([version(number) for number in range(1, 23)], [])) == (
+        "flights-1",
+        "flights-2",
+    )
 
 
 def test_users_are_named_with_their_role() -> None:

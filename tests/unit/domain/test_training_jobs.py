@@ -160,7 +160,7 @@ def test_the_selection_lists_every_data_set_that_selects_and_no_other() -> None:
 
 @pytest.mark.parametrize(
     ("metrics", "gate", "expected"),
-    [([], "auc", None), (["brier"], "auc", "brier,auc"), ([], "f1", "f1"), (["auc"], "auc", "auc")],
+    [([], "auc", None), (["ece"], "auc", "ece,auc"), ([], "ece", "ece"), (["auc"], "auc", "auc")],
 )
 def test_metrics_beyond_the_usual_ones_are_asked_for(
     metrics: list[str], gate: str, expected: str | None

@@ -135,6 +135,17 @@ def test_what_the_champion_was_judged_on_it_was_not_trained_on_whatever_it_is_ca
     assert seen_by_champion(spec(train=LAKE, holdout=LAKE), {"holdout": days(21, 27)}, champion) == ""
 
 
+@pytest.mark.parametrize("says", [True, False])
+def test_what_is_held_out_by_now_the_champion_may_have_been_trained_on(says: bool) -> None:
+    """Where its lineage says what it was judged on; else that has the name of what is held out now."""
+    judged = [{"name": "test", "uri": OTHER, "heldOut": True}] if says else []
+    data = [{"name": "holdout", "uri": LAKE, "partitions": days(1, 24)}, *judged]
+    said = seen_by_champion(
+        spec(train=LAKE, holdout=LAKE), {"holdout": days(21, 27)}, version(1, lineage={"data": data})
+    )
+    assert said.startswith("flights-1 was trained on holdout (day 2026-01-01 to 2026-01-24)") is says
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [

@@ -156,6 +156,15 @@ def test_a_run_is_in_status_before_its_training_job_is_made() -> None:
     assert '"value": "0.6"' in plan.create["metadata"]["annotations"]["noria.dev/trigger"]
 
 
+def test_a_run_goes_into_the_queue_that_the_loop_is_labelled_for() -> None:
+    loop = Loop()
+    queue = {"kueue.x-k8s.io/queue-name": "ml", "kueue.x-k8s.io/priority-class": "high"}
+    loop.obj["metadata"]["labels"] = queue | {"team": "risk"}
+    loop.settle(quality())
+    (made,) = loop.jobs.values()
+    assert made["metadata"]["labels"] == queue
+
+
 def test_a_crash_after_the_intent_makes_the_same_run_and_no_other() -> None:
     loop = Loop()
     loop.step(quality("w1"))
