@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ def test_monitors_select_what_the_operator_makes_and_keep_its_labels() -> None:
     assert all(one["spec"]["namespaceSelector"] == {"any": True} for one in pods)
     some = of("PodMonitor", {"podMonitors": {"enabled": True}, "watchNamespaces": ["a", "b"]})
     assert all(one["spec"]["namespaceSelector"] == {"matchNames": ["a", "b"]} for one in some)
+
+
+def test_what_the_example_of_autoscaling_sums_is_read_by_no_other_monitor() -> None:
+    """Sums over two jobs would be twice as much."""
+    example = yaml.safe_load((CHART.parents[1] / "examples" / "autoscaling" / "podmonitor.yaml").read_text())
+    (mine,) = [one for one in of("PodMonitor", VARIANTS["everything"]) if "router" in one["metadata"]["name"]]
+    filters = [one["spec"]["podMetricsEndpoints"][0]["params"]["filter"][0] for one in (mine, example)]
+    stats = ("rq_completed", "rq_5xx", "rq_429", "rq_active", "rq_total", "cx_none_healthy")
+    read = [
+        {stat for stat in stats if re.match(one, f"cluster.m-1-0a1b2c.upstream_{stat}")} for one in filters
+    ]
+    assert read == [set(stats[:3]), set(stats[3:])]
 
 
 def test_counts_are_scraped_where_the_operator_takes_them_from_prometheus() -> None:

@@ -28,7 +28,7 @@ Right = tuple[str, str]
 
 CONFLICT = "read again when somebody else wrote between our read and our write of status"
 TAKEN = "read when a create finds the name taken, as after a crash between two writes"
-PART = "read where a gateway is asked to copy a part of the requests, which an extended test does"
+ROUTED = "read where a gateway took a route, which extended tests have"
 ASSUMED = "read where no proxy tells its weights: in routes of users' own, which an extended test has"
 LISTED = "used where the API server does not begin watches with all there is, and when such a watch is cut"
 CHILDREN = (
@@ -46,8 +46,8 @@ NOT_REACHED: dict[Right, str] = {
     ("apps/deployments", "get"): TAKEN,
     ("apps/controllerrevisions", "get"): TAKEN,
     ("policy/poddisruptionbudgets", "get"): TAKEN,
-    ("gateway.networking.k8s.io/gateways", "get"): PART,
-    ("gateway.networking.k8s.io/gatewayclasses", "get"): PART,
+    ("gateway.networking.k8s.io/gateways", "get"): ROUTED,
+    ("gateway.networking.k8s.io/gatewayclasses", "get"): ROUTED,
     ("gateway.networking.k8s.io/httproutes", "get"): ASSUMED,
 }
 """Rights that these tests need by chance only; crashes and conflicts are tested on an API server alone."""

@@ -46,7 +46,7 @@ def expected(version: int) -> Json:
             *sorted(f"flight-delay-{n}-#" for n in versions[-CHAMPIONS:]),
             "noria-router-#",
         ],
-        "poddisruptionbudgets": ["noria-router"],
+        "poddisruptionbudgets": ["flight-delay", "noria-router"],
         "secrets": [*(f"flight-delay-feedback-#-{n}" for n in periods), "noria-router-#"],
         "traffic": [(f"flight-delay-{version}", 100, True)],
         "phase": "Healthy",

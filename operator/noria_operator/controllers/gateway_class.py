@@ -1,22 +1,25 @@
-"""What the class of a Gateway can do beyond the core of the Gateway API, read from the API server.
+"""What a Gateway and its class are, and can do beyond the core of the Gateway API, read from the API server.
 
 Comes in: a ModelDeployment whose HTTPRoute Noria writes. Goes out: why its gateway cannot copy a part of the
-requests, or nothing; whether its proxies tell of weights by the route they answer by. Invariant: what is not
-said of a class, it is not taken to do: a gateway that knows no `percent` takes the route as it is and copies
-everything.
+requests, or nothing; whether its proxies tell of weights by the route they answer by. Comes in: any route.
+Goes out: what is known of the Gateways that took it. Invariant: what is not said of a class, it is not taken
+to do: a gateway that knows no `percent` takes the route as it is and copies everything.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from noria_operator.api.names import SUPPORTED_FEATURES_ANNOTATION
 from noria_operator.api.routers import PART_OF_COPIES
 from noria_operator.controllers.context import Context
-from noria_operator.domain.gateway_class import Abilities, abilities
+from noria_operator.domain.gateway_class import Abilities, abilities, unprogrammed
 from noria_operator.kube.errors import ApiError, Forbidden, NotFound
 from noria_operator.kube.kinds import GATEWAY, GATEWAYCLASS
+from noria_operator.routers.httproute import reported
 
 Json = dict[str, Any]
 
@@ -24,7 +27,7 @@ Json = dict[str, Any]
 FRESH = timedelta(seconds=1)
 """For which an answer stands: a pass asks twice, and so do all who share a Gateway."""
 LASTING = timedelta(minutes=1)
-"""The same for who controls the class, which changes with its Gateway at most."""
+"""The same for who controls the class, and whether the Gateway is there."""
 
 
 async def no_part_of_copies(ctx: Context, obj: Json) -> str:
@@ -32,7 +35,7 @@ async def no_part_of_copies(ctx: Context, obj: Json) -> str:
     the API server gave no answer to that.
     """
     advice = "write mirror: 100 or leave it out"
-    found, where = await _abilities(ctx, obj, FRESH), "/".join(_named(obj))
+    found, where = await _abilities(ctx, _named(obj), FRESH), "/".join(_named(obj))
     if found.unread:
         return (
             f"whether Gateway {where} copies a part of the requests cannot be read ({found.unread}): "
@@ -52,11 +55,13 @@ async def weighs_in_routes(ctx: Context, obj: Json) -> bool:
     """Whether a proxy that answers by a route acts on the weights in it; not where the class cannot be read
     and none is remembered.
     """
-    try:
-        found = await _abilities(ctx, obj, LASTING)
-    except ApiError:
-        _, found = ctx.classes.get(_named(obj), (None, Abilities(unread="no answer")))
+    found = await _remembered(ctx, _named(obj))
     return not (found.unread or found.weighs_endpoints)
+
+
+async def known(ctx: Context, route: Json) -> Mapping[tuple[str, str], Abilities]:
+    """Of each Gateway that the status of a route tells of, by namespace and name."""
+    return {named: await _remembered(ctx, named) for named in reported(route)}
 
 
 def _named(obj: Json) -> tuple[str, str]:
@@ -65,8 +70,17 @@ def _named(obj: Json) -> tuple[str, str]:
     return gateway.get("namespace", obj["metadata"]["namespace"]), gateway["name"]
 
 
-async def _abilities(ctx: Context, obj: Json, fresh: timedelta) -> Abilities:
-    named, now = _named(obj), ctx.clock.now()
+async def _remembered(ctx: Context, named: tuple[str, str]) -> Abilities:
+    """The last that was read, where the API server gives no answer."""
+    try:
+        return await _abilities(ctx, named, LASTING)
+    except ApiError:
+        _, found = ctx.classes.get(named, (None, Abilities(unread="no answer")))
+        return found
+
+
+async def _abilities(ctx: Context, named: tuple[str, str], fresh: timedelta) -> Abilities:
+    now = ctx.clock.now()
     async with ctx.turns(f"class of Gateway {'/'.join(named)}"):
         known = ctx.classes.get(named)
         if known is None or now - known[0] >= fresh:
@@ -77,6 +91,10 @@ async def _abilities(ctx: Context, obj: Json, fresh: timedelta) -> Abilities:
 async def _read(ctx: Context, namespace: str, name: str) -> Abilities:
     try:
         gateway = await ctx.client.get(GATEWAY, namespace, name)
-        return abilities(await ctx.client.get(GATEWAYCLASS, "", gateway["spec"]["gatewayClassName"]))
     except (Forbidden, NotFound) as error:
-        return Abilities(unread=str(error))
+        return Abilities(unread=str(error), gone=isinstance(error, NotFound))
+    try:
+        found = abilities(await ctx.client.get(GATEWAYCLASS, "", gateway["spec"]["gatewayClassName"]))
+    except (Forbidden, NotFound) as error:
+        found = Abilities(unread=str(error))
+    return replace(found, unprogrammed=unprogrammed(gateway, ctx.clock.now()))

@@ -33,6 +33,7 @@ from noria_operator.kube.kinds import (
     HTTPROUTE,
     MODELDEPLOYMENT,
     MODELVERSION,
+    PDB,
     POD,
     PVC,
     SERVICE,
@@ -46,7 +47,7 @@ from noria_operator.kube.store import Store
 Json = dict[str, Any]
 
 KIND: Kind = MODELDEPLOYMENT
-OWNS: tuple[Kind, ...] = (DEPLOYMENT, SERVICE, CONTROLLERREVISION, ENDPOINTSLICE, POD, HTTPROUTE)
+OWNS: tuple[Kind, ...] = (DEPLOYMENT, SERVICE, CONTROLLERREVISION, ENDPOINTSLICE, PDB, POD, HTTPROUTE)
 
 PATIENCE = timedelta(seconds=10)
 """How long routers are asked that often after something happened."""
@@ -95,9 +96,11 @@ async def _act(ctx: Context, view: View, made: Plan) -> tuple[Trouble | None, da
         if trouble is not None:
             await tell(ctx, view, replace(made, events=()), trouble)
             return trouble, None
-    trouble = await _refusal(serving_children.shrink(ctx, view, made))
-    if trouble is not None:  # nothing that serves depends on what could not be taken away
-        await ctx.events.emit(view.obj, "Warning", trouble.reason, trouble.message)
+    for last in (serving_children.shrink, serving_children.protect):
+        refusal = await _refusal(last(ctx, view, made))
+        if refusal is not None:  # nothing that serves depends on it
+            await ctx.events.emit(view.obj, "Warning", refusal.reason, refusal.message)
+        trouble = trouble or refusal
     return trouble, told_by
 
 

@@ -20,6 +20,7 @@ from noria_operator.api.types import parse_duration
 from noria_operator.controllers import gateway_class, gateway_proxies, routing
 from noria_operator.controllers.context import Context
 from noria_operator.controllers.routing import Standing
+from noria_operator.domain.gateway_class import Abilities
 from noria_operator.domain.gateway_probes import Outcome, Told
 from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_observed import InForce
@@ -75,17 +76,24 @@ async def standing(ctx: Context, obj: Json) -> Standing:
     waits_for = f"no gateway has accepted HTTPRoute {key.name} yet; see kubectl describe httproute {key.name}"
     if found is None:
         return Standing(0, waits_for, None if _is_own(obj) else _missing(key))
-    said = httproute.standing(found, whole=_is_own(obj))
-    trouble = None
+    said = await _said(ctx, obj, found)
+    return Standing(int(said.served), waits_for, await _trouble(ctx, obj, found, said))
+
+
+async def _trouble(ctx: Context, obj: Json, route: Json, said: httproute.Standing) -> Trouble | None:
+    name = route["metadata"]["name"]
+    absent = _absent(name, await gateway_class.known(ctx, route), fatal=not said.served)
+    if absent is not None:
+        return absent
     if said.problem:
-        text = f"a gateway refuses HTTPRoute {key.name}: {said.problem}; change the route or its Gateway"
-        trouble = Trouble("RouteRefused", text, fatal=not said.served)
-    elif _is_own(obj) and (lost := httproute_rivals.taken(found, _alike(ctx, found))):
-        trouble = _conflict(found, lost)
-    elif any(0 < step.get("mirror", 0) < FULL for step in obj["spec"].get("strategy", {}).get("steps", ())):
+        text = f"a gateway refuses HTTPRoute {name}: {said.problem}; change the route or its Gateway"
+        return Trouble("RouteRefused", text, fatal=not said.served)
+    if _is_own(obj) and (lost := httproute_rivals.taken(route, _alike(ctx, route))):
+        return _conflict(route, lost)
+    if any(0 < step.get("mirror", 0) < FULL for step in obj["spec"].get("strategy", {}).get("steps", ())):
         problem = await _no_part_of_copies(ctx, obj)
-        trouble = Trouble("CopiesUnsupported", problem) if problem else None
-    return Standing(int(said.served), waits_for, trouble)
+        return Trouble("CopiesUnsupported", problem) if problem else None
+    return None
 
 
 async def apply(ctx: Context, owner: Json, state: State) -> None:
@@ -107,7 +115,7 @@ async def apply(ctx: Context, owner: Json, state: State) -> None:
     for each in (former, found):
         if each is not None:  # `standing` says where there is none
             await _write(ctx, each, rules=_rewritten(ctx, owner, each, state))
-    if former is not None and found is not None and httproute.standing(found).served:
+    if former is not None and found is not None and (await _said(ctx, owner, found)).served:
         await _write(ctx, ctx.store.get(key_of(former)) or former, parentRefs=[])
 
 
@@ -135,7 +143,7 @@ async def in_force(ctx: Context, obj: Json, state: State) -> Sequence[InForce] |
     """
     key = _key(obj)
     known = ctx.store.get(key)
-    if known is None or not httproute.standing(known).served:
+    if known is None or not (await _said(ctx, obj, known)).served:
         return ()
     if not await _holds(ctx, obj, known, state):
         return (InForce(),)
@@ -176,7 +184,7 @@ async def _no_part_of_copies(ctx: Context, obj: Json) -> str | None:
 
 async def _holds(ctx: Context, obj: Json, route: Json, state: State) -> bool:
     """Whether this route has the weights of `state`, and every gateway took it as it is."""
-    if not httproute.standing(route, whole=_is_own(obj)).current:
+    if not (await _said(ctx, obj, route)).current:
         return False
     if _is_own(obj):
         return httproute.says(route, _own(ctx, obj, state))
@@ -184,6 +192,11 @@ async def _holds(ctx: Context, obj: Json, route: Json, state: State) -> bool:
         return bool(_rewritten(ctx, obj, route, state) == route["spec"].get("rules"))
     except Terminal:
         return False
+
+
+async def _said(ctx: Context, obj: Json, route: Json) -> httproute.Standing:
+    gateways = await gateway_class.known(ctx, route)
+    return httproute.standing(route, whole=_is_own(obj), gateways=gateways)
 
 
 def _own(ctx: Context, owner: Json, state: State, *, copies: bool = True) -> Json:
@@ -229,6 +242,25 @@ def _missing(key: Key) -> Trouble:
         f"there is no HTTPRoute {key.name} in namespace {key.namespace}; make it, or let router.gateway.name "
     )
     return Trouble("RouteNotFound", f"{text}say a Gateway, and Noria makes one", fatal=True)
+
+
+def _absent(route: str, gateways: Mapping[httproute.Named, Abilities], *, fatal: bool) -> Trouble | None:
+    """Of Gateways that took the route: those that are gone, and those that nothing answers for. The latter
+    may be reached all the same, where one listener of several is wrong, or others give out the address.
+    """
+    gone = ["/".join(named) for named, known in gateways.items() if known.gone]
+    if gone:
+        text = (
+            f"HTTPRoute {route} is attached to Gateway {', '.join(sorted(gone))}, which does not exist any "
+            "more; make it again, or attach the route to another one"
+        )
+        return Trouble("GatewayNotFound", text, fatal=fatal)
+    for named, known in gateways.items():
+        if known.unprogrammed:
+            where = "/".join(named)
+            text = f"Gateway {where} is not programmed: {known.unprogrammed}; see kubectl describe gateway"
+            return Trouble("GatewayNotProgrammed", f"{text} -n {named[0]} {named[1]}")
+    return None
 
 
 def _alike(ctx: Context, route: Json) -> Iterator[Json]:

@@ -1,6 +1,7 @@
 """Writes the objects of served revisions as a plan says, in the order that keeps traffic safe.
 
-Comes in: a view and its plan. Goes out: Deployments, Services, ControllerRevisions and one Secret.
+Comes in: a view and its plan. Goes out: Deployments, Services, ControllerRevisions, one disruption
+budget and one Secret.
 Invariants: what grows is written before the status that relies on it, what shrinks or goes only after the
 status that allows it; the template of a revision is the recorded one.
 """
@@ -21,7 +22,7 @@ from noria_operator.domain.rollout_plan import Child, Plan
 from noria_operator.domain.rollout_state import Revision
 from noria_operator.domain.serving import Serving, pod_template, recorded_grpc_port
 from noria_operator.kube.errors import Terminal
-from noria_operator.kube.kinds import CONTROLLERREVISION, DEPLOYMENT, SECRET, SERVICE, Key
+from noria_operator.kube.kinds import CONTROLLERREVISION, DEPLOYMENT, PDB, SECRET, SERVICE, Key
 from noria_operator.kube.ownership import controller_uid
 from noria_operator.routers.source import by_envoy
 
@@ -72,6 +73,15 @@ async def shrink(ctx: Context, view: View, plan: Plan) -> None:
             labels = found["metadata"].get("labels", {})
             if names.REVISION_LABEL in labels and found["metadata"]["name"] not in kept:
                 await ctx.writer.delete(kind, found)
+
+
+async def protect(ctx: Context, view: View, plan: Plan) -> None:
+    """Once a champion answers, let drains evict no more than a part of the pods at a time. Raises
+    NameConflict, ApiError.
+    """
+    if plan.state.stable is not None:
+        body = build.disruption_budget(view.namespace, view.name, view.uid)
+        await ctx.writer.apply(PDB, body, owner=view.obj)
 
 
 async def _child(ctx: Context, view: View, child: Child) -> None:

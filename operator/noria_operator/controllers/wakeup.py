@@ -18,6 +18,7 @@ from noria_operator.kube.kinds import (
     MODELVERSION,
     NAMESPACE,
     OWN_KINDS,
+    PDB,
     SERVICE,
     Json,
     Key,
@@ -29,7 +30,7 @@ from noria_operator.kube.kinds import (
 from noria_operator.kube.store import EventType, Store
 
 _OWN = {kind.kind for kind in OWN_KINDS}
-_CHILDREN = frozenset({CONTROLLERREVISION, DEPLOYMENT, SERVICE})
+_CHILDREN = frozenset({CONTROLLERREVISION, DEPLOYMENT, PDB, SERVICE})
 _ACCOUNTS: Mapping[tuple[Kind, Kind], float] = {
     (MODELDEPLOYMENT, MODELVERSION): 1.0,
     (MODELDEPLOYMENT, NAMESPACE): 0.5,

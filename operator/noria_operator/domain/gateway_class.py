@@ -1,16 +1,21 @@
-"""What a GatewayClass says that its gateways can do, and what is known of how its controller writes weights.
+"""What a GatewayClass says that its gateways can do, what is known of how its controller writes weights, and
+whether a Gateway has anything that could answer.
 
-Comes in: the class as the API server has it. Goes out: what Noria may ask of its gateways. Invariant: what
-neither the class nor the cluster's admin says is not taken to be possible.
+Comes in: the class and the Gateway as the API server has them. Goes out: what Noria may ask of the gateway,
+and whose word about it counts. Invariant: what neither the class nor the cluster's admin says is not taken to
+be possible.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from noria_operator.api.names import SUPPORTED_FEATURES_ANNOTATION, WEIGHTS_ANNOTATION
 from noria_operator.api.routers import PART_OF_COPIES
+from noria_operator.domain.conditions import of_type
+from noria_operator.domain.training_times import moment
 
 Json = dict[str, Any]
 
@@ -21,15 +26,29 @@ and may refuse either: an answer by a new route is no proof of weights that stan
 """
 
 
+STARTING: Final = timedelta(minutes=1)
+"""How long proxies of a Gateway may take to come before anybody is told that there are none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """Of the class `name`; `unread` says why nothing is known of it."""
+    """Of a Gateway of the class `name`; `unread` says why nothing is known of the class."""
 
     name: str = ""
+    controller: str = ""
+    """Who looks after Gateways of the class; empty where it cannot be read."""
+    gone: bool = False
+    """There is no such Gateway."""
+    unprogrammed: str = ""
+    """Why nothing answers for the Gateway, as its controller says."""
     copies_parts: bool = False
     weighs_endpoints: bool = False
     """Whether weights may stand elsewhere than in the route that a proxy answers by."""
     unread: str = ""
+
+    def heeds(self, controller: str) -> bool:
+        """Whether what `controller` said of a route counts: it may have had the Gateway before."""
+        return not self.gone and self.controller in ("", controller)
 
 
 def abilities(found: Json) -> Abilities:
@@ -42,4 +61,17 @@ def abilities(found: Json) -> Abilities:
     features = admins | {one["name"] if isinstance(one, dict) else one for one in listed}
     controller = found.get("spec", {}).get("controllerName")
     weighs = controller in WEIGH_ENDPOINTS or annotations.get(WEIGHTS_ANNOTATION) == "endpoints"
-    return Abilities(meta["name"], PART_OF_COPIES in features, weighs)
+    return Abilities(
+        meta["name"],
+        controller=controller or "",
+        copies_parts=PART_OF_COPIES in features,
+        weighs_endpoints=weighs,
+    )
+
+
+def unprogrammed(gateway: Json, now: datetime) -> str:
+    """Why its controller has had nothing that answers for a Gateway for a while; empty where it has."""
+    said = of_type((gateway.get("status") or {}).get("conditions") or (), "Programmed")
+    if said.get("status") != "False" or now - moment(said["lastTransitionTime"]) < STARTING:
+        return ""
+    return f"{said.get('reason')}: {said.get('message')}"

@@ -1,5 +1,5 @@
-"""The objects around the pods of a revision: Deployment, and Service where a router goes by one; and the
-Secret of a ModelDeployment's keys.
+"""The objects around the pods of a revision: Deployment, and Service where a router goes by one; and those of
+a ModelDeployment: its disruption budget, and the Secret of its keys.
 
 Comes in: a revision, its recorded pod template, the owner's names. Goes out: bodies to apply or create.
 Invariants: a selector always holds the owner's uid, so that it never catches somebody else's pods; a
@@ -21,6 +21,7 @@ Json = dict[str, Any]
 SERVER_APP = "noria-server"
 HEADLESS = "None"
 """The `clusterIP` of a Service that has none."""
+EVICTED = "25%"
 
 
 def selector(deployment: str, uid: str) -> dict[str, str]:
@@ -140,6 +141,26 @@ def service(
             **({"clusterIP": HEADLESS} if headless else {}),
             "selector": revision_selector(deployment, uid, target),
             "ports": ports,
+        },
+    }
+
+
+def disruption_budget(namespace: str, deployment: str, uid: str) -> Json:
+    """How many serving pods drains may evict at a time: a quarter, which Kubernetes rounds up, so that one of
+    any number may go. It is for all revisions: an eviction is refused where two budgets select the pod.
+    """
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {
+            "name": deployment,
+            "namespace": namespace,
+            "labels": {names.APP_LABEL: SERVER_APP, names.DEPLOYMENT_LABEL: names.fit(deployment)},
+        },
+        "spec": {
+            "maxUnavailable": EVICTED,
+            "selector": {"matchLabels": selector(deployment, uid)},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
     }
 

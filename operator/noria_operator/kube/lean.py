@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from sys import intern
 from typing import Any, Final
 
-from noria_operator.kube.kinds import DEPLOYMENT, POD, Json, Kind
+from noria_operator.kube.kinds import DEPLOYMENT, PDB, POD, Json, Kind
 
 WORD: Final = 63
 """Letters of the longest text that objects are expected to share: those of a label."""
@@ -49,16 +49,22 @@ def _workload(workload: Json) -> Json:
     return {"status": {"conditions": refused} if refused else {}}
 
 
-_CUT: Final[Mapping[Kind, Callable[[Json], Json]]] = {POD: _pod, DEPLOYMENT: _workload}
+def _budget(_: Json) -> Json:
+    """Nothing of its status, which Kubernetes writes whenever a pod of it comes or goes."""
+    return {"status": {}}
+
+
+_CUT: Final[Mapping[Kind, Callable[[Json], Json]]] = {POD: _pod, DEPLOYMENT: _workload, PDB: _budget}
 
 
 def is_silent(kind: Kind, before: Json, after: Json) -> bool:
     """Whether nothing that is kept has changed but the resourceVersion.
 
-    Only of Deployments, whose status Kubernetes writes two to four times for a version: routers'
-    configurations are numbered by the resourceVersions of pods and ModelDeployments, each of which counts.
+    Only of Deployments and disruption budgets, whose status Kubernetes writes several times for a version:
+    routers' configurations are numbered by the resourceVersions of pods and ModelDeployments, each of which
+    counts.
     """
-    return kind == DEPLOYMENT and _unnumbered(before) == _unnumbered(after)
+    return kind in (DEPLOYMENT, PDB) and _unnumbered(before) == _unnumbered(after)
 
 
 def _unnumbered(obj: Json) -> Json:

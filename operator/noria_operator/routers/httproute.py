@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from noria_operator.api import names
+from noria_operator.domain.gateway_class import Abilities
 from noria_operator.routers.source import DEFAULT_TIMEOUT
 
 Json = dict[str, Any]
@@ -22,6 +23,9 @@ Shares = Sequence[tuple[str, int]]
 """Revision (the name of its Service) and weight; the weights have the sum 100."""
 Headers = Sequence[tuple[str, str]]
 NOBODY: Mapping[str, Headers] = MappingProxyType({})
+Named = tuple[str, str]
+"""Namespace and name of a Gateway."""
+UNKNOWN: Mapping[Named, Abilities] = MappingProxyType({})
 
 GROUP = "gateway.networking.k8s.io"
 HUNDRED = 100
@@ -139,12 +143,13 @@ def rewritten(route: Json, mine: Collection[str], shares: Shares) -> list[Json]:
     return rules
 
 
-def standing(route: Json, *, whole: bool = False) -> Standing:
+def standing(route: Json, *, whole: bool = False, gateways: Mapping[Named, Abilities] = UNKNOWN) -> Standing:
     """What status says; parents that nobody reports on are not waited for as long as one is reported on.
-    `whole`: a route of which rules were left out is refused.
+    `whole`: a route of which rules were left out is refused. `gateways` is what is known of some: what was
+    said of one that is gone, or by who had it before, often stays in status for ever, and does not count.
     """
     generation = route["metadata"].get("generation")
-    reports = [one for one in _reports(route) if one]
+    reports = [one for one in _reports(route, gateways) if one]
     accepted = [one.get("Accepted", {}).get("status") == "True" for one in reports]
     current = bool(reports) and all(
         one.get(kind, {}).get("status") == "True" and one[kind].get("observedGeneration") == generation
@@ -212,13 +217,28 @@ def _within(wanted: Any, found: Any) -> bool:
     return bool(wanted == found)
 
 
-def _reports(route: Json) -> Iterable[dict[str, Json]]:
-    """The conditions by type of each entry of status that is about a parent of the spec."""
+def reported(route: Json) -> list[Named]:
+    """The Gateways of the spec that status tells of."""
+    return list(dict.fromkeys(named for named, _ in _entries(route) if named))
+
+
+def _reports(route: Json, gateways: Mapping[Named, Abilities]) -> Iterable[dict[str, Json]]:
+    """The conditions by type of each entry of status that counts."""
+    for named, one in _entries(route):
+        known = gateways.get(named) if named else None
+        if known is None or known.heeds(one.get("controllerName", "")):
+            yield {each["type"]: each for each in one.get("conditions") or ()}
+
+
+def _entries(route: Json) -> Iterable[tuple[Named | None, Json]]:
+    """Each entry of status that is about a parent of the spec, with its Gateway, if it is one."""
     namespace = route["metadata"]["namespace"]
     wanted = {_parent(one, namespace) for one in route["spec"].get("parentRefs") or ()}
     for one in (route.get("status") or {}).get("parents") or ():
-        if _parent(one.get("parentRef") or {}, namespace) in wanted:
-            yield {each["type"]: each for each in one.get("conditions") or ()}
+        parent = _parent(one.get("parentRef") or {}, namespace)
+        if parent in wanted:
+            group, kind, where, name, *_ = parent
+            yield (where, name) if (group, kind) == (GROUP, "Gateway") else None, one
 
 
 def _parent(ref: Json, namespace: str) -> tuple[Any, ...]:

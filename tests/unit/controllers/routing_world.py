@@ -42,6 +42,7 @@ Json = dict[str, Any]
 STEPS = {"steps": [{"weight": 20, "duration": "1h"}]}
 GATEWAY = {"type": "Gateway", "gateway": {"name": "public"}}
 MINE = {"type": "Gateway", "gateway": {"route": "mine"}}
+CONTROLLER = "acme.example/gateways"
 QUIET = 6
 """Passes without a write after which none follows: a minute, twice what anything here waits for."""
 
@@ -78,8 +79,14 @@ class RoutingApi(ServingApi):
         if key.kind == HTTPROUTE:
             meta["generation"] = meta.get("generation", 1) + 1
 
+    @property
+    def controller(self) -> str:
+        """Who looks after the Gateway, as its class says."""
+        classes = [one["spec"]["controllerName"] for one in self.all(GATEWAYCLASS)]
+        return classes[0] if classes else CONTROLLER
+
     def serve(self) -> None:
-        """Pods run; the gateway looks at every route."""
+        """Pods run; the gateway looks at every route, and leaves what it said where it is gone."""
         self.run_pods()
         for route in self.all(HTTPROUTE):
             status = "True" if self.accepts else "False"
@@ -87,9 +94,11 @@ class RoutingApi(ServingApi):
             kinds = ("Accepted", "ResolvedRefs")
             conditions = [{"type": kind, "message": "not allowed", **said} for kind in kinds]
             parents = [
-                {"parentRef": parent, "conditions": conditions} for parent in route["spec"]["parentRefs"]
+                {"parentRef": parent, "controllerName": self.controller, "conditions": conditions}
+                for parent in route["spec"]["parentRefs"]
+                if Key(GATEWAY_KIND, parent.get("namespace", NAMESPACE), parent["name"]) in self.objects
             ]
-            if route.get("status") != {"parents": parents}:
+            if parents and route.get("status") != {"parents": parents}:
                 self.put(HTTPROUTE, {**route, "status": {"parents": parents}})
 
 
@@ -133,6 +142,8 @@ class World:
         self.gateways: Any = None
         """What stands in for proxies that may be asked."""
         claim(self.api, "ReadWriteMany")
+        asked = spec["router"].get("gateway", {})
+        gateway(self, namespace=asked.get("namespace", NAMESPACE))
 
     def fork(self, folder: Path) -> World:
         """The same a second time."""
@@ -199,20 +210,28 @@ class World:
         return [one["name"] for one in self.status["traffic"]]
 
 
+def gateway(world: World, name: str = "public", namespace: str = NAMESPACE, **condition: Any) -> None:
+    """A Gateway of the class `acme`, which is not there yet; `condition` is what it says of itself."""
+    meta = {"name": name, "namespace": namespace, "uid": name}
+    kind = {"apiVersion": GATEWAY_KIND.api_version, "kind": GATEWAY_KIND.kind}
+    status = {"conditions": [condition] if condition else []}
+    world.api.put(
+        GATEWAY_KIND,
+        {**kind, "metadata": meta, "spec": {"gatewayClassName": "acme"}, "status": status},
+    )
+
+
 def gateway_class(
     world: World,
     *features: Json | str,
     annotations: Json | None = None,
-    controller: str = "acme.example/gateways",
+    controller: str = CONTROLLER,
 ) -> None:
-    """The Gateway, who controls it, and what its class says that it can do."""
+    """Who controls the Gateway, and what its class says that it can do."""
+    meta = {"name": "acme", "namespace": "", "uid": "acme", "annotations": annotations or {}}
     said = {"spec": {"controllerName": controller}, "status": {"supportedFeatures": list(features)}}
-    for kind, name, namespace, rest in (
-        (GATEWAY_KIND, "public", NAMESPACE, {"spec": {"gatewayClassName": "acme"}}),
-        (GATEWAYCLASS, "acme", "", said),
-    ):
-        meta = {"name": name, "namespace": namespace, "uid": name, "annotations": annotations or {}}
-        world.api.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": meta, **rest})
+    kind = {"apiVersion": GATEWAYCLASS.api_version, "kind": GATEWAYCLASS.kind}
+    world.api.put(GATEWAYCLASS, {**kind, "metadata": meta, **said})
 
 
 def no_answer_about_classes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,7 @@ def reconciling(status: str) -> Json:
     [
         (obj("w"), True),
         (obj("s", api=("v1", "Service")), True),
+        (obj("b", api=("policy/v1", "PodDisruptionBudget")), True),
         (obj("j", api=("batch/v1", "Job")), False),
         (obj("h", api=("gateway.networking.k8s.io/v1", "HTTPRoute")), False),
         (obj("mv", api=(NORIA, "ModelVersion")), False),

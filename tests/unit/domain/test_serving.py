@@ -228,6 +228,17 @@ def test_a_service_whose_endpoints_are_read_has_no_address(headless: bool, addre
     assert made["spec"].get("clusterIP") == address
 
 
+def test_a_drain_may_take_a_quarter_of_all_pods_and_those_that_answer_nobody() -> None:
+    budget = build.disruption_budget("prod", "flights", UID)
+    kubernetes_validate.validate(budget, "1.34", strict=True)
+    assert budget["metadata"]["name"] == "flights"
+    assert budget["spec"] == {
+        "maxUnavailable": "25%",
+        "selector": {"matchLabels": build.selector("flights", UID)},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }
+
+
 def test_a_recorded_template_is_read_back_as_it_was() -> None:
     template = pod_template(serving())
     assert recorded(json.loads(json.dumps(record(TARGET.name, 3, template, 8080)))) == (template, 8080)

@@ -141,6 +141,21 @@ def test_subscribers_do_not_hear_how_many_pods_a_deployment_has() -> None:
     assert found["metadata"]["resourceVersion"] == "6", "it is known all the same"
 
 
+def test_subscribers_do_not_hear_how_many_pods_a_drain_may_take() -> None:
+    store, heard = Store(), []
+    store.subscribe(lambda type, obj: heard.append((type, obj["metadata"]["resourceVersion"])))
+
+    def budget(version: int, allowed: int, most: str = "25%") -> Json:
+        made = obj(version=version, api=("policy/v1", "PodDisruptionBudget"))
+        return {**made, "spec": {"maxUnavailable": most}, "status": {"disruptionsAllowed": allowed}}
+
+    store.observe("ADDED", budget(1, 0))
+    store.observe("MODIFIED", budget(2, 1))
+    store.observe("MODIFIED", budget(3, 1, "100%"))
+    store.observe("DELETED", budget(4, 1, "100%"))
+    assert heard == [("ADDED", "1"), ("MODIFIED", "3"), ("DELETED", "4")]
+
+
 def test_every_version_of_a_pod_is_told_since_routers_count_by_them() -> None:
     store, heard = Store(), []
     store.subscribe(lambda _, obj: heard.append(obj["metadata"]["resourceVersion"]))

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from noria_operator.domain.gateway_class import Abilities
 from noria_operator.routers.httproute import (
     Standing,
     Unusable,
     own_route,
+    reported,
     rewritten,
     says,
     standing,
@@ -224,6 +226,38 @@ def test_a_route_is_in_force_only_as_far_as_its_gateways_took_this_very_generati
     parents: list[Json], wanted: Standing
 ) -> None:
     assert standing(route(status={"parents": parents})) == wanted
+
+
+PUBLIC = ("prod", "public")
+OLD = told("True", "True", 3) | {"controllerName": "acme/old"}
+NEW = told("True", "True") | {"controllerName": "acme/new"}
+
+
+@pytest.mark.parametrize(
+    ("known", "parents", "wanted"),
+    [
+        (Abilities(gone=True), [NEW], Standing(served=False, current=False)),
+        (Abilities(gone=True), [told("False", "True")], Standing(served=False, current=False)),
+        (Abilities(gone=True), [NEW, told("True", "True", name="b")], Standing(served=True, current=True)),
+        (Abilities(controller="acme/new"), [OLD, NEW], Standing(served=True, current=True)),
+        (Abilities(controller="acme/new"), [OLD], Standing(served=False, current=False)),
+        (Abilities(unread="403"), [OLD, NEW], Standing(served=True, current=False)),
+    ],
+)
+def test_what_was_said_of_a_gateway_that_is_gone_or_by_who_had_it_before_does_not_count(
+    known: Abilities, parents: list[Json], wanted: Standing
+) -> None:
+    found = route(status={"parents": parents})
+    found["spec"]["parentRefs"].append({"name": "b"})
+    assert standing(found, gateways={PUBLIC: known}) == wanted
+
+
+def test_the_gateways_that_status_tells_of_are_those_of_the_spec() -> None:
+    parents = [told("True", "True"), told("True", "True", sectionName="tls"), told("True", "True", name="b")]
+    found = route(status={"parents": [*parents, told("True", "True", name="mesh", kind="Service", group="")]})
+    found["spec"]["parentRefs"] += [{"name": "public", "sectionName": "tls"}, {"name": "c"}]
+    found["spec"]["parentRefs"].append({"name": "mesh", "kind": "Service", "group": ""})
+    assert reported(found) == [PUBLIC]
 
 
 def test_when_a_manager_wrote_last_is_read_from_the_object() -> None:
