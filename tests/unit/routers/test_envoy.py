@@ -9,6 +9,7 @@ from noria_operator.routers import clusters, entrance, routes
 from noria_operator.routers.bootstrap import Bootstrap, bootstrap
 from noria_operator.routers.envoy import Snapshot, amended, snapshot
 from noria_operator.routers.traffic import RoutedDeployment
+from noria_serving import limits
 
 POD = (("10.0.0.1", 8080),)
 BOTH = frozenset({"m-1", "m-2"})
@@ -48,6 +49,15 @@ def test_bodies_that_say_they_are_too_long_are_refused_before_all_else() -> None
     assert limited.scopes["m"].digest != before.scopes["m"].digest
     again, _ = amended(limited, {"m": two_versions(version=2)})
     assert b"longer than 1000 bytes" in again.scopes["m"].data
+
+
+def versions_of(made: RoutedDeployment, host: str = "m") -> list[dict[str, Any]]:
+    """The routes of a host that lead to versions."""
+    return [one for one in hosts(made)[host]["routes"] if "route" in one]
+
+
+def test_a_silent_stream_is_ended_by_the_server_and_not_by_the_router() -> None:
+    assert 0 < limits.DEFAULT.stream_idle <= routes.STREAM_IDLE - 30
 
 
 def test_weight_0_is_sent() -> None:
