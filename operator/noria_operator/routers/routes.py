@@ -39,6 +39,18 @@ for it."""
 
 STREAM_PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 
+_WATCHED: Json = {
+    "match": {"path": "/grpc.health.v1.Health/Watch", "grpc": {}},
+    "direct_response": {
+        "status": 404,
+        "body": {"inline_string": "a router has many pods: call Check, or watch a pod at its own port"},
+    },
+}
+"""Clients call it UNIMPLEMENTED, and take whoever says so for healthy (gRFC A17). Of a pod they would learn
+when that one leaves, and ask the router nothing any more; and a call that only its client ends is an error of
+the version in what Envoy counts.
+"""
+
 _FEEDBACK: Json = {"safe_regex": {"regex": "/.*/feedback"}}
 
 PATIENCE_HEADER = "x-envoy-expected-rq-timeout-ms"
@@ -228,6 +240,7 @@ def virtual_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
     copied = deployment.mirror and deployment.ready_challenger
     apart = deployment.revisions and (deployment.feedback or copied)
     found = [
+        _WATCHED,
         *choices(deployment, {"path": STREAM_PATH, "grpc": {}}, Kind.STREAM),
         *choices(deployment, {"prefix": "/", "grpc": {}}, Kind.GRPC),
         *_naming(deployment),
