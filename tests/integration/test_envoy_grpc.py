@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,11 @@ class GrpcUpstream:
     name: str
     port: int
     behaviour: str = "ok"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Of the latest call."""
 
     async def call(self, _: bytes, context: Any) -> bytes:
+        self.metadata = dict(context.invocation_metadata())
         if self.behaviour == "hang":
             await asyncio.sleep(30)
         if self.behaviour != "ok":
@@ -162,6 +165,20 @@ async def test_a_revision_without_a_port_for_grpc_keeps_its_weight_and_says_so()
                 cluster.deployment("m", {"m-1": 0, "m-2": 100})
                 await envoy.until_weights("m", {"m-1": 0, "m-2": 100})
                 assert await ask(client) == (CODES.OK, "m-2")
+
+
+async def test_health_is_no_ones_to_watch_and_a_server_is_told_how_long_a_call_is_waited_for() -> None:
+    cluster, port = Cluster(), free_port()
+    async with grpc_upstream("m-1") as server:
+        cluster.endpoints("m-1", free_port(), grpc=[server.port])
+        cluster.deployment("m", {"m-1": 100}, router={"timeout": "2m"})
+        async with discovery(cluster.store(), port), router(port) as envoy, channel(envoy, "m") as client:
+            await envoy.until_ready()
+            watch = client.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+            assert await watch.code() == CODES.UNIMPLEMENTED
+            assert "call Check" in await watch.details()
+            assert await ask(client) == (CODES.OK, "m-1")
+            assert server.metadata["x-envoy-expected-rq-timeout-ms"] == "120000"
 
 
 async def test_a_stream_outlives_the_time_that_a_call_may_take() -> None:

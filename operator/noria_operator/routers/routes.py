@@ -209,7 +209,7 @@ def _action(deployment: RoutedDeployment, weights: Sequence[tuple[str, int]], ki
         route["route"]["idle_timeout"] = f"{deployment.timeout + ANSWERED_IN_TIME:g}s"
     if not any(deployment.endpoints.get(revision) for revision, _ in weights):
         route["response_headers_to_add"] = [set_header("retry-after", RETRY_AFTER)]
-    if not kind.grpc:  # gRPC's clients say it themselves
+    if kind is not Kind.STREAM:
         patience = {"key": PATIENCE_HEADER, "value": f"{deployment.timeout * 1000:.0f}"}
         route["request_headers_to_add"] = [{"header": patience, "append_action": "ADD_IF_ABSENT"}]
     return route

@@ -37,7 +37,7 @@ SMALL: Final = 64 * 1024
 up to four times as many.
 """
 DEADLINE_HEADER: Final = b"x-envoy-expected-rq-timeout-ms"
-"""How long the router still waits for this request; Envoy sets it, and clients may."""
+"""How many milliseconds the router still waits for this request; Envoy sets it, and clients may."""
 ARRIVED: Final = "noria.arrived"
 """In the scope, when the whole request is here: since when (time.monotonic())."""
 AHEAD: Final = "noria.ahead"
@@ -101,10 +101,8 @@ class Call:
 
     def until(self, arrived: float) -> float | None:
         """When the client stops waiting (time.monotonic()), if its headers say so."""
-        told = self.headers.get(DEADLINE_HEADER)
-        if told is None or not told.isdigit() or len(told) > 12:
-            return None
-        return arrived + int(told) / 1000
+        left = seconds_left(self.headers.get(DEADLINE_HEADER))
+        return None if left is None else arrived + left
 
     def arrived(self) -> float:
         """Since when the whole request has been here."""
@@ -212,6 +210,11 @@ class Call:
                 status=415,
                 headers=[(b"accept", b"application/json, application/octet-stream")],
             )
+
+
+def seconds_left(told: bytes | None) -> float | None:
+    """How many seconds a client or router waits, as DEADLINE_HEADER tells; None where it tells nothing."""
+    return int(told) / 1000 if told is not None and told.isdigit() and len(told) <= 12 else None
 
 
 def _kind_of_packing(encoding: bytes) -> str:

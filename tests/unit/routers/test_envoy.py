@@ -63,6 +63,17 @@ def test_a_router_is_healthy_whatever_a_single_pod_says_to_who_watches() -> None
     assert "response_headers_to_add" not in first, "the content type stays that of gRPC"
 
 
+def test_servers_are_told_how_long_anybody_waits_for_a_call_but_not_for_a_stream() -> None:
+    told = [one["route"]["timeout"] for one in versions_of(two_versions(timeout=120))]
+    assert told == ["0s", "120s", "120s"]
+    stream, *others = versions_of(two_versions(timeout=120, grpc={"m-1": GRPC}))
+    assert "request_headers_to_add" not in stream
+    for one in others:
+        (header,) = one["request_headers_to_add"]
+        wanted = {"key": "x-envoy-expected-rq-timeout-ms", "value": "120000"}
+        assert header == {"header": wanted, "append_action": "ADD_IF_ABSENT"}
+
+
 def test_a_silent_stream_is_ended_by_the_server_and_not_by_the_router() -> None:
     assert 0 < limits.DEFAULT.stream_idle <= routes.STREAM_IDLE - 30
 
