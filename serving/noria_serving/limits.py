@@ -20,7 +20,9 @@ def _limit(default: float, variable: str, text: str) -> Any:
 
 @dataclass(frozen=True)
 class Limits:
-    """The defaults suit a pod with one CPU behind a router that gives a request 30 s."""
+    """The defaults suit a pod with one CPU behind a router that gives a request 30 s, and a silent stream
+    300 s: the server is to end it, in words that the client understands.
+    """
 
     max_buffered: int = _limit(
         64 * 2**20, "NORIA_MAX_BUFFERED_BYTES", "bytes of all large bodies that are held at a time"
@@ -41,7 +43,7 @@ class Limits:
         30.0, "NORIA_TRANSFER_SECONDS", "by when a request must be here, and an answer be taken; 0: never"
     )
     stream_idle: float = _limit(
-        300.0, "NORIA_STREAM_SECONDS", "how long a client may send nothing on a gRPC stream; 0: for ever"
+        240.0, "NORIA_STREAM_SECONDS", "how long a client may send nothing on a gRPC stream; 0: for ever"
     )
     max_streams: int = _limit(
         1024, "NORIA_MAX_STREAMS", "gRPC streams, of requests and of health, that may be open at a time"

@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,11 @@ class GrpcUpstream:
     name: str
     port: int
     behaviour: str = "ok"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Of the latest call."""
 
     async def call(self, _: bytes, context: Any) -> bytes:
+        self.metadata = dict(context.invocation_metadata())
         if self.behaviour == "hang":
             await asyncio.sleep(30)
         if self.behaviour != "ok":
@@ -50,7 +53,10 @@ class GrpcUpstream:
         return self.name.encode()
 
     async def stream(self, _: object, context: Any) -> None:
+        """Another behaviour than ok ends it when something comes, unanswered."""
         while (await context.read()) is not grpc.aio.EOF:
+            if self.behaviour != "ok":
+                await context.abort(CODES[self.behaviour], "as told")
             await context.write(self.name.encode())
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
@@ -161,6 +167,20 @@ async def test_a_revision_without_a_port_for_grpc_keeps_its_weight_and_says_so()
                 assert await ask(client) == (CODES.OK, "m-2")
 
 
+async def test_health_is_no_ones_to_watch_and_a_server_is_told_how_long_a_call_is_waited_for() -> None:
+    cluster, port = Cluster(), free_port()
+    async with grpc_upstream("m-1") as server:
+        cluster.endpoints("m-1", free_port(), grpc=[server.port])
+        cluster.deployment("m", {"m-1": 100}, router={"timeout": "2m"})
+        async with discovery(cluster.store(), port), router(port) as envoy, channel(envoy, "m") as client:
+            await envoy.until_ready()
+            watch = client.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+            assert await watch.code() == CODES.UNIMPLEMENTED
+            assert "call Check" in await watch.details()
+            assert await ask(client) == (CODES.OK, "m-1")
+            assert server.metadata["x-envoy-expected-rq-timeout-ms"] == "120000"
+
+
 async def test_a_stream_outlives_the_time_that_a_call_may_take() -> None:
     cluster, port = Cluster(), free_port()
     async with grpc_upstream("m-1") as server:
@@ -258,6 +278,29 @@ async def test_a_stream_that_its_pod_cuts_off_is_an_error_of_its_version() -> No
             await asyncio.sleep(0.1)
             found = (await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"]
             assert found == Counts(2, 1), "it began well and broke off"
+            await reader.close()
+
+
+async def test_a_stream_that_its_server_ends_with_aborted_is_no_error_of_its_version() -> None:
+    cluster, port = Cluster(), free_port()
+    async with grpc_upstream("m-1") as server:
+        cluster.endpoints("m-1", free_port(), grpc=[server.port])
+        cluster.deployment("m", {"m-1": 100})
+        async with discovery(cluster.store(), port), router(port) as envoy, channel(envoy, "m") as client:
+            await envoy.until_ready()
+            reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
+            calls = [client.stream_stream(f"{INFERENCE}ModelStreamInfer")() for _ in range(3)]
+            for call in calls:
+                await call.write(b"x")
+                assert await call.read() == b"m-1"
+            server.behaviour = "ABORTED"
+            for call in calls[:2]:
+                await call.write(b"x")
+                assert await call.code() == CODES.ABORTED
+            calls[2].cancel()
+            await asyncio.sleep(0.2)
+            found = (await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"]
+            assert found == Counts(3, 1), "the client gave the third one up"
             await reader.close()
 
 

@@ -26,6 +26,7 @@ _COMPLETED, _FAILED, _BUSY = "upstream_rq_completed", "upstream_rq_5xx", "upstre
 _CLIENTS_FAULT, _ELSEWHERE = "upstream_rq_4xx", "upstream_rq_3xx"
 _CUT, _TIMED_OUT = "upstream_cx_destroy_local_with_active_rq", "upstream_rq_timeout"
 _RESET, _TOLD_LATE = "upstream_rq_tx_reset", "upstream_rq_504"
+_NEVER_WHOLE = "upstream_rq_408"
 _SAVED, _DROPPED = "upstream_rq_retry_success", "upstream_cx_destroy_remote_with_active_rq"
 _RETRIED, _UNANSWERED = "upstream_rq_retry", "upstream_rq_503"
 _UNREACHED, _NOBODY = "upstream_rq_pending_failure_eject", "upstream_cx_none_healthy"
@@ -36,14 +37,15 @@ a model server ends streams when it goes away, and calls of clients that send no
 _FAULTS = tuple(f"grpc.{code}" for code in (2, 4, 8, 13, 14, 15))
 """UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE, DATA_LOSS: what HTTP calls 5xx and
 429 (and 413, which gRPC does not tell apart; clients that send too much do so to every version)."""
-_NEITHER = ("grpc.0", "grpc.10")
+_ABORTED = "grpc.10"
+_NEITHER = ("grpc.0", _ABORTED)
 """OK, ABORTED."""
 ACTIVE = "upstream_rq_active"
 _UNDER_WAY = re.compile(rf"cluster\.([^.]+)\.{ACTIVE}")
 _OUTCOMES = (_COMPLETED, _FAILED, _BUSY, _CLIENTS_FAULT, _ELSEWHERE, _TOLD_LATE)
 _TRIES = (_SAVED, _DROPPED, _RETRIED, _UNANSWERED, _UNREACHED, _NOBODY)
 _STATUSES = (*_NEITHER, *_FAULTS, *_REFUSALS)
-_STATS = (*_OUTCOMES, _CUT, _TIMED_OUT, _RESET, *_TRIES, *_STATUSES)
+_STATS = (*_OUTCOMES, _NEVER_WHOLE, _CUT, _TIMED_OUT, _RESET, *_TRIES, *_STATUSES)
 COUNTED = "|".join(map(re.escape, _STATS))
 _COMPARED = (names.GRPC_SUFFIX,)
 _BESIDE = (names.ASIDE_SUFFIX, names.FEEDBACK_SUFFIX)
@@ -136,12 +138,13 @@ def _histogram(buckets: Iterable[Json]) -> Histogram:
 
 def _counts(values: dict[str, int]) -> Counts:
     """A request that the client gave up on is in none of Envoy's response counters: it shows as a connection
-    to a pod that the router cut in mid-request without a time-out (one request a connection: HTTP/1.1).
+    to a pod that the router cut in mid-request without a time-out (one request a connection: HTTP/1.1). It
+    does so, too, where a server did not wait any longer for the rest of a request (408).
     One that a pod dropped and another one answered is an error of the version too, though no client saw it.
     Envoy counts an answer that ends too soon as the 200 that it began with; when it does, it counts here once
     more, as an error: requests of its window may be others.
     """
-    given_up = max(0, values[_CUT] - values[_TIMED_OUT])
+    given_up = max(0, values[_CUT] - values[_TIMED_OUT] - values[_NEVER_WHOLE])
     dropped = min(values[_SAVED], values[_DROPPED])
     broken = _torn(values, values[_DROPPED]) + _unended(values)
     errors = values[_FAILED] + values[_BUSY] + given_up + dropped + broken
@@ -153,9 +156,10 @@ def _grpc_counts(values: dict[str, int]) -> Counts:
     the larger number is that of all; a container may answer otherwise than with 200, too, and give no status.
     A 200 whose status nobody tells is no answer that is known, and counts for nothing: of a stream that goes
     on, of a copy, as routers look at none of what answers it, and of a server that knows no gRPC. A call that
-    was given up is a stream that the router reset.
+    was given up is a stream that the router reset, as it does with those that a server ends before its
+    client has: a model server does so with ABORTED.
     """
-    given_up = max(0, values[_RESET] - values[_TIMED_OUT])
+    given_up = max(0, values[_RESET] - values[_TIMED_OUT] - values[_ABORTED])
     faults = max(sum(values[name] for name in _FAULTS), values[_FAILED] + values[_BUSY])
     refused = max(sum(values[name] for name in _REFUSALS), _refused(values))
     broken = _torn(values, 0) + _unended(values)

@@ -39,6 +39,18 @@ for it."""
 
 STREAM_PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 
+_WATCHED: Json = {
+    "match": {"path": "/grpc.health.v1.Health/Watch", "grpc": {}},
+    "direct_response": {
+        "status": 404,
+        "body": {"inline_string": "a router has many pods: call Check, or watch a pod at its own port"},
+    },
+}
+"""Clients call it UNIMPLEMENTED, and take whoever says so for healthy (gRFC A17). Of a pod they would learn
+when that one leaves, and ask the router nothing any more; and a call that only its client ends is an error of
+the version in what Envoy counts.
+"""
+
 _FEEDBACK: Json = {"safe_regex": {"regex": "/.*/feedback"}}
 
 PATIENCE_HEADER = "x-envoy-expected-rq-timeout-ms"
@@ -197,7 +209,7 @@ def _action(deployment: RoutedDeployment, weights: Sequence[tuple[str, int]], ki
         route["route"]["idle_timeout"] = f"{deployment.timeout + ANSWERED_IN_TIME:g}s"
     if not any(deployment.endpoints.get(revision) for revision, _ in weights):
         route["response_headers_to_add"] = [set_header("retry-after", RETRY_AFTER)]
-    if not kind.grpc:  # gRPC's clients say it themselves
+    if kind is not Kind.STREAM:
         patience = {"key": PATIENCE_HEADER, "value": f"{deployment.timeout * 1000:.0f}"}
         route["request_headers_to_add"] = [{"header": patience, "append_action": "ADD_IF_ABSENT"}]
     return route
@@ -228,6 +240,7 @@ def virtual_host(deployment: RoutedDeployment, hosts: tuple[str, ...]) -> Json:
     copied = deployment.mirror and deployment.ready_challenger
     apart = deployment.revisions and (deployment.feedback or copied)
     found = [
+        _WATCHED,
         *choices(deployment, {"path": STREAM_PATH, "grpc": {}}, Kind.STREAM),
         *choices(deployment, {"prefix": "/", "grpc": {}}, Kind.GRPC),
         *_naming(deployment),

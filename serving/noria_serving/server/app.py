@@ -1,8 +1,9 @@
 """The routed port: a bare ASGI application that finds who answers a path.
 
 In: HTTP requests. Out: answers; every error is `{"error": "<sentence>"}`. Invariants: bad input is 4xx, a
-model that raises is 500 and nothing else is; a draining server still answers, and tells its clients to come
-back elsewhere (`Connection: close`).
+model that raises is 500 and nothing else is; no answer begins before its request is whole, where that takes
+neither long nor much; a draining server still answers, and tells its clients to come back elsewhere
+(`Connection: close`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ import logging
 from collections.abc import Callable
 
 from noria_serving.protocol.errors import FAULT, RequestError
-from noria_serving.server.http import CLOSE, Answer, Call, Disconnected, Receive, Scope, Send, error, respond
+from noria_serving.server.http import (
+    ARRIVED,
+    CLOSE,
+    Answer,
+    Call,
+    Disconnected,
+    Receive,
+    Scope,
+    Send,
+    error,
+    respond,
+)
 from noria_serving.server.models import Models
 from noria_serving.server.routes import description, feedback, inference, openapi, page, repository
 
@@ -37,11 +49,14 @@ class App:
             return
         except asyncio.CancelledError:  # the client is gone, which makes sending do nothing, or time is over
             status, body, headers = error("the server ends before it could answer; try again", 503)
+            call.coming = False
         except Exception:
             log.exception("request failed")
             status, body, headers = error(FAULT, 500)
         finally:
             call.release()
+        if ARRIVED not in scope:
+            await call.discard()
         if self.models.draining:
             headers = [*headers, CLOSE]
         await respond(scope, send, status, body, headers)

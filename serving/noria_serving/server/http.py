@@ -4,8 +4,10 @@ answers, one shape of error.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -35,7 +37,7 @@ SMALL: Final = 64 * 1024
 up to four times as many.
 """
 DEADLINE_HEADER: Final = b"x-envoy-expected-rq-timeout-ms"
-"""How long the router still waits for this request; Envoy sets it, and clients may."""
+"""How many milliseconds the router still waits for this request; Envoy sets it, and clients may."""
 ARRIVED: Final = "noria.arrived"
 """In the scope, when the whole request is here: since when (time.monotonic())."""
 AHEAD: Final = "noria.ahead"
@@ -45,6 +47,8 @@ ANSWER: Final = "noria.answer"
 ASGI's two messages; it returns False when it cannot.
 """
 CLOSE: Final = (b"connection", b"close")
+DISCARDED: Final = 64 * 2**20
+"""Bytes of a body that are waited for when its answer is known before: the most that a router passes on."""
 ABANDON: Final = "noria.abandon"
 """In the scope, true: when the client goes away, the task that answers it is to be cancelled."""
 
@@ -81,7 +85,7 @@ class Inbox:
 class Call:
     """One request."""
 
-    __slots__ = ("_receive", "_scope", "headers", "held", "inbox", "method", "path", "query")
+    __slots__ = ("_receive", "_scope", "coming", "headers", "held", "inbox", "method", "path", "query")
 
     def __init__(self, scope: Scope, receive: Receive, inbox: Inbox | None = None) -> None:
         self.method: str = scope["method"]
@@ -92,13 +96,13 @@ class Call:
         self.inbox = inbox
         self.held = 0
         """Bytes taken from the inbox."""
+        self.coming = True
+        """Whether more of the body may come."""
 
     def until(self, arrived: float) -> float | None:
         """When the client stops waiting (time.monotonic()), if its headers say so."""
-        told = self.headers.get(DEADLINE_HEADER)
-        if told is None or not told.isdigit() or len(told) > 12:
-            return None
-        return arrived + int(told) / 1000
+        left = seconds_left(self.headers.get(DEADLINE_HEADER))
+        return None if left is None else arrived + left
 
     def arrived(self) -> float:
         """Since when the whole request has been here."""
@@ -140,7 +144,8 @@ class Call:
             raise RequestError(f"the body has {int(announced)} bytes, the limit is {limit}", status=413)
         message = await self._receive()
         body: bytes = message.get("body", b"")
-        if message.get("more_body", False) or message["type"] == "http.disconnect":
+        self.coming = message.get("more_body", False)
+        if self.coming or message["type"] == "http.disconnect":
             body = await self._rest(message, limit)
         elif len(body) > SMALL:
             self._hold(len(body))
@@ -173,9 +178,25 @@ class Call:
             size += len(piece)
             self._hold(len(piece))
             pieces.append(piece)
-            if size > limit or not message.get("more_body", False):
+            if size > limit or not self.coming:
                 return b"".join(pieces)
             message = await self._receive()
+            self.coming = message.get("more_body", False)
+
+    async def discard(self) -> None:
+        """Receive what is still to come of the body, and keep none of it: an answer that is there before the
+        request is whole makes clients see a reset connection, and Envoy ends the request itself, which looks
+        as if its client had given up. Not where nobody waits for that: the body is longer than DISCARDED, its
+        client may send none (Expect), or it takes as long as a connection may (wire.py).
+        """
+        headers, size = self.headers, 0
+        if b"expect" in headers or int(headers.get(b"content-length", 0)) > DISCARDED:
+            return
+        with suppress(asyncio.CancelledError):  # time is over, but there is an answer
+            while self.coming and size <= DISCARDED:
+                message = await self._receive()
+                size += len(message.get("body", b""))
+                self.coming = message.get("more_body", False)
 
     def _check_type(self, content_type: bytes) -> None:
         """415 for what cannot be JSON or binary tensors."""
@@ -189,6 +210,11 @@ class Call:
                 status=415,
                 headers=[(b"accept", b"application/json, application/octet-stream")],
             )
+
+
+def seconds_left(told: bytes | None) -> float | None:
+    """How many seconds a client or router waits, as DEADLINE_HEADER tells; None where it tells nothing."""
+    return int(told) / 1000 if told is not None and told.isdigit() and len(told) <= 12 else None
 
 
 def _kind_of_packing(encoding: bytes) -> str:

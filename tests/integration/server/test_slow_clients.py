@@ -66,7 +66,9 @@ async def test_a_request_that_never_becomes_whole_is_408_and_counted(server: Pro
     after = await answered(server, whole + whole[:30])
     assert (after.count(b"HTTP/1.1 200"), after.count(b"HTTP/1.1 408")) == (1, 1)
     assert await answered(server) == b""
-    assert await lost(server, "slow_request") == 5
+    refused = (HEAD % 9).replace(b"/m/", b"/other/") + b"\r\n" + b"x"
+    assert b" 408 " in await answered(server, refused), "its rest is waited for as long as any"
+    assert await lost(server, "slow_request") == 6
 
 
 async def test_an_answer_that_is_not_taken_ends_the_connection_and_is_counted(server: Process) -> None:

@@ -65,6 +65,46 @@ async def test_a_large_body_is_not_taken_for_headers_of_the_next_request(server:
     assert await statuses(server, post(body=large) + LAST[:20], LAST[20:]) == [200, 200]
 
 
+@pytest.mark.parametrize(
+    ("headers", "size", "path", "status"),
+    [
+        (b"", 20_000_000, b"/v2/models/m/infer", 413),
+        (b"", 1_000, b"/v2/models/other/infer", 404),
+        (b"", 1_000, b"/v2", 405),
+        (b"content-type: text/csv\r\n", 1_000_000, b"/v2/models/m/infer", 415),
+    ],
+)
+async def test_no_answer_comes_before_the_request_is_whole(
+    server: Process, headers: bytes, size: int, path: bytes, status: int
+) -> None:
+    """Its client would see a reset connection, and a router would take the client for gone."""
+    whole = post(headers, b"x" * size, path=path)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    answer = asyncio.create_task(reader.readline())
+    writer.write(whole[:-1])
+    await writer.drain()
+    assert not (await asyncio.wait([answer], timeout=0.3))[0]
+    writer.write(whole[-1:] + LAST)
+    async with asyncio.timeout(DEADLINE):
+        assert int((await answer).split()[1]) == status
+        assert b"HTTP/1.1 200" in await reader.read()
+    writer.close()
+
+
+async def test_the_rest_of_a_body_that_is_far_too_long_is_not_waited_for(server: Process) -> None:
+    head = b"POST /v2/models/m/infer HTTP/1.1\r\nhost: m\r\n"
+    announced = head + b"content-length: 100000000000\r\n\r\n"
+    chunk = b"100000\r\n" + b"x" * 2**20 + b"\r\n"
+    for parts in ([announced], [head + b"transfer-encoding: chunked\r\n\r\n", *[chunk] * 90]):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        async with asyncio.timeout(DEADLINE):
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+            assert b" 413 " in await reader.readline()
+        writer.close()
+
+
 @pytest.mark.parametrize(("path", "status"), [(b"/v2/models/other/infer", 404), (b"/v2", 405)])
 async def test_a_request_that_is_refused_before_its_body_is_not_waited_for(
     server: Process, path: bytes, status: int

@@ -498,6 +498,14 @@ def test_requests_that_no_weight_divides_are_no_part_of_what_versions_are_compar
     assert [cluster.removeprefix("m-1") in one for one in asked] == [False, False, False, True]
 
 
+def test_a_request_that_never_became_whole_is_a_refusal_and_nobodys_giving_up() -> None:
+    late = {"upstream_rq_completed": 10, "upstream_rq_4xx": 3, "upstream_rq_408": 3}
+    seen = stats(**late, upstream_cx_destroy_local_with_active_rq=5)
+    assert counted(seen) == {"m-1": Counts(12, 2, 3)}
+    asked = re.compile(pattern(["m-1"], COUNTED))
+    assert all(asked.fullmatch(one["name"]) for one in seen["stats"])
+
+
 def test_a_request_that_one_pod_dropped_and_another_answered_is_an_error_that_no_client_saw() -> None:
     dropped = {"upstream_rq_completed": 10, "upstream_rq_retry": 5, "upstream_rq_retry_success": 3}
     assert counted(stats(**dropped, upstream_cx_destroy_remote_with_active_rq=5)) == {"m-1": Counts(10, 3)}
@@ -527,7 +535,10 @@ def test_grpc_calls_count_with_their_revision_and_faults_by_their_status() -> No
     ("told", "expected"),
     [
         ({f"grpc.{code}": 1 for code in (1, 3, 5, 6, 7, 9, 11, 12, 16)}, Counts(9, 0, 9)),
-        ({"grpc.0": 16, "grpc.10": 4}, Counts(20, 0)),  # streams that a server ended when it went away
+        # Four streams that a server ended when it went away, which the router resets, and one given up.
+        ({"grpc.0": 16, "grpc.10": 4, "upstream_rq_tx_reset": 4}, Counts(20, 0)),
+        ({"grpc.0": 16, "grpc.10": 4, "upstream_rq_tx_reset": 5}, Counts(21, 1)),
+        ({"grpc.0": 16, "grpc.10": 4}, Counts(20, 0)),  # of a container that says so once it has read all
         ({"grpc.0": 14, "upstream_rq_4xx": 5, "upstream_rq_429": 2, "upstream_rq_3xx": 1}, Counts(20, 2, 4)),
         ({"grpc.0": 20, "upstream_rq_pending_failure_eject": 4, "upstream_rq_retry": 3}, Counts(21, 1)),
         (

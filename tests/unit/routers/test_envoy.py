@@ -9,6 +9,7 @@ from noria_operator.routers import clusters, entrance, routes
 from noria_operator.routers.bootstrap import Bootstrap, bootstrap
 from noria_operator.routers.envoy import Snapshot, amended, snapshot
 from noria_operator.routers.traffic import RoutedDeployment
+from noria_serving import limits
 
 POD = (("10.0.0.1", 8080),)
 BOTH = frozenset({"m-1", "m-2"})
@@ -50,9 +51,36 @@ def test_bodies_that_say_they_are_too_long_are_refused_before_all_else() -> None
     assert b"longer than 1000 bytes" in again.scopes["m"].data
 
 
+def versions_of(made: RoutedDeployment, host: str = "m") -> list[dict[str, Any]]:
+    """The routes of a host that lead to versions."""
+    return [one for one in hosts(made)[host]["routes"] if "route" in one]
+
+
+def test_a_router_is_healthy_whatever_a_single_pod_says_to_who_watches() -> None:
+    first = hosts(two_versions())["m"]["routes"][0]
+    assert first["match"] == {"path": "/grpc.health.v1.Health/Watch", "grpc": {}}
+    assert first["direct_response"]["status"] == 404, "UNIMPLEMENTED"
+    assert "response_headers_to_add" not in first, "the content type stays that of gRPC"
+
+
+def test_servers_are_told_how_long_anybody_waits_for_a_call_but_not_for_a_stream() -> None:
+    told = [one["route"]["timeout"] for one in versions_of(two_versions(timeout=120))]
+    assert told == ["0s", "120s", "120s"]
+    stream, *others = versions_of(two_versions(timeout=120, grpc={"m-1": GRPC}))
+    assert "request_headers_to_add" not in stream
+    for one in others:
+        (header,) = one["request_headers_to_add"]
+        wanted = {"key": "x-envoy-expected-rq-timeout-ms", "value": "120000"}
+        assert header == {"header": wanted, "append_action": "ADD_IF_ABSENT"}
+
+
+def test_a_silent_stream_is_ended_by_the_server_and_not_by_the_router() -> None:
+    assert 0 < limits.DEFAULT.stream_idle <= routes.STREAM_IDLE - 30
+
+
 def test_weight_0_is_sent() -> None:
     made = two_versions(revisions=(("m-1", 100), ("m-2", 0)))
-    for route in hosts(made)["m"]["routes"]:
+    for route in versions_of(made):
         weights = {each["name"]: each["weight"] for each in route["route"]["weighted_clusters"]["clusters"]}
         assert weights == {"m-1": 100, "m-2": 0}
     found = snapshot("shop", [made]).scopes["m"]
@@ -74,7 +102,7 @@ def test_clients_are_told_when_to_come_again_only_where_no_pod_could_answer() ->
 
 def test_a_time_out_of_more_than_the_five_idle_minutes_is_as_long_as_it_says() -> None:
     def patience(seconds: float) -> dict[str, str]:
-        found = hosts(two_versions(timeout=seconds, grpc={"m-1": GRPC}))["m"]["routes"]
+        found = versions_of(two_versions(timeout=seconds, grpc={"m-1": GRPC}))
         matches = [json.dumps(one["match"]) for one in found]
         actions = [one["route"] for one in found]
         told = zip(matches, actions, strict=True)
@@ -90,7 +118,7 @@ GRPC = (("10.0.0.1", 8082),)
 
 def test_a_revision_that_takes_grpc_has_a_cluster_for_it_with_the_same_weight() -> None:
     made = two_versions(grpc={"m-2": GRPC})
-    stream, call, other = hosts(made)["m"]["routes"]
+    stream, call, other = versions_of(made)
     for route in (stream, call):
         shares = route["route"]["weighted_clusters"]["clusters"]
         assert {each["name"]: each["weight"] for each in shares} == {"m-1": 90, "m-2_grpc": 10}
@@ -156,7 +184,7 @@ def test_a_connection_for_grpc_is_waited_for_until_its_third_packet_was_answered
 def reached(**changes: Any) -> list[dict[str, Any]]:
     """The routes of one host of a deployment whose challenger has weight 0."""
     made = two_versions(revisions=(("m-2", 0), ("m-1", 100)), challenger="m-2", **changes)
-    return list(hosts(made)["m"]["routes"])
+    return versions_of(made)
 
 
 def test_copies_of_all_but_streams_and_feedback_go_to_the_challenger_by_its_protocol() -> None:
@@ -267,7 +295,7 @@ def test_what_a_preview_is_asked_has_clusters_of_its_own_for_each_protocol() -> 
     assert found.scopes["m"].named == found.clusters.keys()
     asked = {
         each["name"]
-        for route in hosts(made)["m-preview"]["routes"]
+        for route in versions_of(made, "m-preview")
         for each in route["route"]["weighted_clusters"]["clusters"]
     }
     assert asked == {"m-2_aside", "m-2_grpc_aside", "m-2_feedback"}
@@ -282,7 +310,7 @@ def test_a_preview_has_hosts_of_its_own_unless_a_deployment_has_its_name() -> No
     made = two_versions(challenger="m-2", preview=True, mirror=5, match=(("a", "b"),))
     found = hosts(made)
     assert found["m-preview"]["domains"][:2] == ["m-preview", "m-preview.shop"]
-    for route in found["m-preview"]["routes"]:
+    for route in versions_of(made, "m-preview"):
         clusters = route["route"]["weighted_clusters"]["clusters"]
         assert [(each["name"], each["weight"]) for each in clusters] == [("m-2_aside", 100)]
         assert "request_mirror_policies" not in route["route"]

@@ -296,6 +296,26 @@ async def test_a_call_that_waited_too_long_for_the_event_loop_is_not_begun(
     assert port.service.admission.refused[reason] == len(refused)
 
 
+async def test_a_call_may_take_as_long_as_its_router_waits(port: Port) -> None:
+    """No library of gRPC's sets a deadline that its user did not ask for."""
+    data, infer = request().SerializeToString(), port.channel.unary_unary(f"{INFERENCE}ModelInfer")
+    port.service.limits = Limits(deadline=1e-6)
+    late = CODES.DEADLINE_EXCEEDED
+    for told, code in ((), late), (("60000",), CODES.OK), (("0",), late), (("soon",), late):
+        call = infer(data, metadata=[("x-envoy-expected-rq-timeout-ms", one) for one in told])
+        assert await call.code() == code, told
+    call = infer(data, timeout=20, metadata=[("x-envoy-expected-rq-timeout-ms", "0")])
+    assert await call.code() == late, "the earlier one counts"
+
+
+async def test_metadata_may_be_as_large_as_headers_of_http(port: Port) -> None:
+    data, infer = request().SerializeToString(), port.channel.unary_unary(f"{INFERENCE}ModelInfer")
+    for size in (9_000, 15_000, 60_000):
+        for _ in range(8):  # what lies between two limits of gRPC's is refused by chance
+            call = infer(data, timeout=20, metadata=[("authorization", "x" * size)])
+            assert await call.code() == CODES.OK, size
+
+
 async def test_a_client_that_leaves_the_line_for_the_event_loop_is_no_ones_turn(port: Port) -> None:
     entrance = port.listener._gate.entrance
     assert await entrance.turn()  # nobody was there

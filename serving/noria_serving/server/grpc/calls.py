@@ -22,6 +22,7 @@ from noria_serving import contract
 from noria_serving.protocol.errors import FAULT, RequestError
 from noria_serving.protocol.packed import GZIP, unpack
 from noria_serving.server.grpc.entrance import Entrance
+from noria_serving.server.http import DEADLINE_HEADER, seconds_left
 from noria_serving.server.models import Models
 from noria_serving.server.patience import SLOW_REQUEST
 
@@ -147,11 +148,17 @@ def metadata(headers: Headers) -> tuple[tuple[str, str], ...]:
 
 def request_id(context: Context) -> bytes | None:
     """What the router calls this request."""
-    told: Any = dict(context.invocation_metadata() or ()).get(contract.REQUEST_ID_HEADER)
-    return told.encode() if isinstance(told, str) else told
+    return _told(context, contract.REQUEST_ID_HEADER)
 
 
 def deadline(context: Context) -> float | None:
-    """The time.monotonic() after which the client does not wait any more."""
-    left = context.time_remaining()
-    return None if left is None else time.monotonic() + left
+    """The time.monotonic() after which the client, or the router, does not wait any more."""
+    waits = (context.time_remaining(), seconds_left(_told(context, DEADLINE_HEADER.decode())))
+    left = [each for each in waits if each is not None]
+    return time.monotonic() + min(left) if left else None
+
+
+def _told(context: Context, name: str) -> bytes | None:
+    """Of the metadata of a call."""
+    told: Any = dict(context.invocation_metadata() or ()).get(name)
+    return told.encode() if isinstance(told, str) else told

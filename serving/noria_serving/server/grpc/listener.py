@@ -24,6 +24,7 @@ from noria_serving.server.grpc.health import INFERENCE, SERVICE, Health
 from noria_serving.server.grpc.inference import Streams, read
 from noria_serving.server.grpc.inference import unary as model_infer
 from noria_serving.server.models import Models
+from noria_serving.server.wire import MAX_HEADERS
 
 _PLAIN_OR_GZIP: Final = 0b101
 """Of grpcio's bits for compression. Deflated messages, the other kind, cannot be told from plain ones."""
@@ -33,6 +34,9 @@ _OPTIONS: Final = (
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.compression_enabled_algorithms_bitset", _PLAIN_OR_GZIP),
     ("grpc.per_message_decompression", 0),
+    # Else some calls with more than 8 KiB are refused by chance.
+    ("grpc.max_metadata_size", MAX_HEADERS),
+    ("grpc.absolute_max_metadata_size", MAX_HEADERS),
     # Clients that ping to keep their connection open are not cut off for it.
     ("grpc.max_concurrent_streams", STREAMS),
     ("grpc.keepalive_permit_without_calls", 1),
