@@ -259,6 +259,13 @@ def test_the_master_key_is_long_random_and_left_to_the_user_where_they_bring_one
     assert pods(bare)[0]["volumes"][0]["secret"]["secretName"] == "mine"
 
 
+def test_a_second_master_key_is_refused_where_the_chart_is_rendered_without_a_cluster() -> None:
+    """There each rendering makes another one, and nobody would see it change."""
+    secret = named(objects(), "Secret", "noria-master-key")
+    assert secret["immutable"]
+    assert secret["data"] != named(objects({"logLevel": "DEBUG"}), "Secret", "noria-master-key")["data"]
+
+
 def test_routers_find_the_operator_where_its_service_is() -> None:
     found = objects(release="wheel")
     (address,) = [
@@ -323,6 +330,7 @@ def test_notes_name_the_next_commands() -> None:
         "rollout status deployment/noria-operator",
         "helm test noria",
         "kubectl get noria --watch",
+        "copy Secret noria-master-key and name the copy in masterKey.existingSecret",
     ):
         assert command in notes
 
