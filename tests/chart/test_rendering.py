@@ -277,6 +277,16 @@ def test_routers_find_the_operator_where_its_service_is() -> None:
     assert [(it["port"], it["targetPort"]) for it in ports] == [(18000, "xds")]
 
 
+def test_each_release_of_a_namespace_has_a_lease_of_its_own() -> None:
+    """Called as its Deployment is, by which its pods know each other; that of a release `noria` as ever."""
+    for release in ("noria", "team-a", "team-b"):
+        found = objects(release=release)
+        container = pods(found)[0]["containers"][0]
+        config = Config.from_env({it["name"]: it.get("value", "noria") for it in container["env"]})
+        assert named(found, "Deployment", config.lease)
+        assert (config.lease == "noria-operator") == (release == "noria")
+
+
 @pytest.mark.parametrize("name", ["noria-references", "noria-code"])
 def test_policies_of_an_installation_for_some_namespaces_leave_the_others_alone(name: str) -> None:
     """Another installation works there, whose operator these know nothing of."""

@@ -34,6 +34,7 @@ from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
 from noria_operator.kube.events import Events
 from noria_operator.kube.kinds import Json, Key, Kind
+from noria_operator.kube.lease import SHARED
 from noria_operator.kube.store import Store
 from noria_operator.recent import Recent
 from noria_operator.tasks import Turns
@@ -66,6 +67,8 @@ class Config:
 
     namespace: str
     """NORIA_NAMESPACE: where the operator itself lives, and its lease."""
+    lease: str = SHARED
+    """NORIA_LEASE: name of the lease, which is that of the operator's Deployment."""
     watch_namespaces: tuple[str, ...] = ()
     """NORIA_WATCH_NAMESPACES: comma list; empty means all namespaces."""
     server_image: str = ""
@@ -128,6 +131,7 @@ class Config:
             raise ConfigError("NORIA_GATEWAY_PROBES is set and NORIA_GATEWAY is not 1")
         return Config(
             namespace=env["NORIA_NAMESPACE"],
+            lease=env.get("NORIA_LEASE") or SHARED,
             watch_namespaces=_names(env.get("NORIA_WATCH_NAMESPACES", "")),
             server_image=env.get("NORIA_SERVER_IMAGE", ""),
             router_image=env.get("NORIA_ROUTER_IMAGE", ""),
