@@ -139,6 +139,8 @@ def test_images_are_pinned_by_digest_when_one_is_given() -> None:
     assert env["NORIA_SERVER_IMAGE"] == "registry.example/noria/server@sha256:" + "b" * 64
     assert env["NORIA_ROUTER_IMAGE"] == "other.example/noria/router:1.2"
     assert {pod["imagePullSecrets"][0]["name"] for pod in pods(found)} == {"registry"}
+    config = Config.from_env({it["name"]: it.get("value", "noria") for it in container["env"]})
+    assert config.pull_secrets == ("registry",)
 
 
 def test_trusted_keys_reach_the_operator_as_they_were_given() -> None:

@@ -85,6 +85,9 @@ class Config:
     """NORIA_XDS_PORT: router configuration; 0 takes any free port."""
     image_pull_policy: str = "IfNotPresent"
     """NORIA_IMAGE_PULL_POLICY of the pods that Noria makes."""
+    pull_secrets: tuple[str, ...] = ()
+    """NORIA_PULL_SECRETS: comma list of Secrets by which these pods pull Noria's images, in their
+    namespaces."""
     allow_code_namespaces: frozenset[str] = field(default_factory=frozenset)
     """NORIA_ALLOW_CODE_NAMESPACES: comma list of namespaces whose models may run code of their own."""
     private_hosts: tuple[str, ...] = ()
@@ -140,6 +143,7 @@ class Config:
             http_port=_port(env, "NORIA_HTTP_PORT", 8080),
             xds_port=_port(env, "NORIA_XDS_PORT", 18000),
             image_pull_policy=env.get("NORIA_IMAGE_PULL_POLICY", "IfNotPresent"),
+            pull_secrets=_names(env.get("NORIA_PULL_SECRETS", "")),
             allow_code_namespaces=frozenset(_names(env.get("NORIA_ALLOW_CODE_NAMESPACES", ""))),
             private_hosts=_names(env.get(contract.ENV_PRIVATE_HOSTS, "")),
             trusted_keys=env.get(contract.ENV_TRUSTED_KEYS, ""),

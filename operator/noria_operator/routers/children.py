@@ -63,6 +63,7 @@ class Settings:
     xds_address: str
     master_key: bytes
     pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
     replicas: int = 2
     concurrency: int = 2
     certificates: tuple[str, ...] = ()
@@ -249,6 +250,7 @@ def _template(namespace: str, settings: Settings, live: Json | None) -> Json:
     return template(
         image=settings.image,
         pull_policy=settings.pull_policy,
+        pull_secrets=settings.pull_secrets,
         concurrency=settings.concurrency,
         config=secret_name(namespace, settings, live) if live else names.ROUTER_NAME,
         token=drain_token(settings, namespace),

@@ -55,6 +55,11 @@ def test_the_deployment_is_as_reviewed() -> None:
     assert applied() == json.loads(GOLDEN.read_text())
 
 
+def test_routers_pull_their_image_as_the_operator_does() -> None:
+    pulled = applied(replace(SETTINGS, pull_secrets=("registry", "mirror")))["spec"]["template"]["spec"]
+    assert pulled["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
+
+
 def test_no_pod_is_started_before_its_configuration_has_a_name() -> None:
     first = children.deployment("shop", [owner("m")], SETTINGS, live=None)
     assert first["spec"]["replicas"] == 0
