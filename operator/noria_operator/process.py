@@ -127,6 +127,7 @@ class Operator:
             clock,
             namespace=config.namespace,
             identity=parts.identity,
+            name=config.lease,
             timing=parts.timing,
             notes=self._feed.annotations,
         )

@@ -139,6 +139,8 @@ def test_images_are_pinned_by_digest_when_one_is_given() -> None:
     assert env["NORIA_SERVER_IMAGE"] == "registry.example/noria/server@sha256:" + "b" * 64
     assert env["NORIA_ROUTER_IMAGE"] == "other.example/noria/router:1.2"
     assert {pod["imagePullSecrets"][0]["name"] for pod in pods(found)} == {"registry"}
+    config = Config.from_env({it["name"]: it.get("value", "noria") for it in container["env"]})
+    assert config.pull_secrets == ("registry",)
 
 
 def test_trusted_keys_reach_the_operator_as_they_were_given() -> None:
@@ -259,6 +261,13 @@ def test_the_master_key_is_long_random_and_left_to_the_user_where_they_bring_one
     assert pods(bare)[0]["volumes"][0]["secret"]["secretName"] == "mine"
 
 
+def test_a_second_master_key_is_refused_where_the_chart_is_rendered_without_a_cluster() -> None:
+    """There each rendering makes another one, and nobody would see it change."""
+    secret = named(objects(), "Secret", "noria-master-key")
+    assert secret["immutable"]
+    assert secret["data"] != named(objects({"logLevel": "DEBUG"}), "Secret", "noria-master-key")["data"]
+
+
 def test_routers_find_the_operator_where_its_service_is() -> None:
     found = objects(release="wheel")
     (address,) = [
@@ -268,6 +277,16 @@ def test_routers_find_the_operator_where_its_service_is() -> None:
     assert (namespace, rest) == ("noria-system", "svc:18000")
     ports = named(found, "Service", service)["spec"]["ports"]
     assert [(it["port"], it["targetPort"]) for it in ports] == [(18000, "xds")]
+
+
+def test_each_release_of_a_namespace_has_a_lease_of_its_own() -> None:
+    """Called as its Deployment is, by which its pods know each other; that of a release `noria` as ever."""
+    for release in ("noria", "team-a", "team-b"):
+        found = objects(release=release)
+        container = pods(found)[0]["containers"][0]
+        config = Config.from_env({it["name"]: it.get("value", "noria") for it in container["env"]})
+        assert named(found, "Deployment", config.lease)
+        assert (config.lease == "noria-operator") == (release == "noria")
 
 
 @pytest.mark.parametrize("name", ["noria-references", "noria-code"])
@@ -323,6 +342,7 @@ def test_notes_name_the_next_commands() -> None:
         "rollout status deployment/noria-operator",
         "helm test noria",
         "kubectl get noria --watch",
+        "copy Secret noria-master-key and name the copy in masterKey.existingSecret",
     ):
         assert command in notes
 

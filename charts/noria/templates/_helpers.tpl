@@ -55,6 +55,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
+{{- define "noria.pullSecrets" -}}
+{{- $names := list }}
+{{- range .Values.images.pullSecrets }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- join "," $names }}
+{{- end }}
+
 {{- /* What every pod of the chart says: the restricted pod security standard. */}}
 {{- define "noria.podSecurity" -}}
 runAsNonRoot: true

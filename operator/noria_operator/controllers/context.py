@@ -34,6 +34,7 @@ from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
 from noria_operator.kube.events import Events
 from noria_operator.kube.kinds import Json, Key, Kind
+from noria_operator.kube.lease import SHARED
 from noria_operator.kube.store import Store
 from noria_operator.recent import Recent
 from noria_operator.tasks import Turns
@@ -66,6 +67,8 @@ class Config:
 
     namespace: str
     """NORIA_NAMESPACE: where the operator itself lives, and its lease."""
+    lease: str = SHARED
+    """NORIA_LEASE: name of the lease, which is that of the operator's Deployment."""
     watch_namespaces: tuple[str, ...] = ()
     """NORIA_WATCH_NAMESPACES: comma list; empty means all namespaces."""
     server_image: str = ""
@@ -82,6 +85,9 @@ class Config:
     """NORIA_XDS_PORT: router configuration; 0 takes any free port."""
     image_pull_policy: str = "IfNotPresent"
     """NORIA_IMAGE_PULL_POLICY of the pods that Noria makes."""
+    pull_secrets: tuple[str, ...] = ()
+    """NORIA_PULL_SECRETS: comma list of Secrets by which these pods pull Noria's images, in their
+    namespaces."""
     allow_code_namespaces: frozenset[str] = field(default_factory=frozenset)
     """NORIA_ALLOW_CODE_NAMESPACES: comma list of namespaces whose models may run code of their own."""
     private_hosts: tuple[str, ...] = ()
@@ -128,6 +134,7 @@ class Config:
             raise ConfigError("NORIA_GATEWAY_PROBES is set and NORIA_GATEWAY is not 1")
         return Config(
             namespace=env["NORIA_NAMESPACE"],
+            lease=env.get("NORIA_LEASE") or SHARED,
             watch_namespaces=_names(env.get("NORIA_WATCH_NAMESPACES", "")),
             server_image=env.get("NORIA_SERVER_IMAGE", ""),
             router_image=env.get("NORIA_ROUTER_IMAGE", ""),
@@ -136,6 +143,7 @@ class Config:
             http_port=_port(env, "NORIA_HTTP_PORT", 8080),
             xds_port=_port(env, "NORIA_XDS_PORT", 18000),
             image_pull_policy=env.get("NORIA_IMAGE_PULL_POLICY", "IfNotPresent"),
+            pull_secrets=_names(env.get("NORIA_PULL_SECRETS", "")),
             allow_code_namespaces=frozenset(_names(env.get("NORIA_ALLOW_CODE_NAMESPACES", ""))),
             private_hosts=_names(env.get(contract.ENV_PRIVATE_HOSTS, "")),
             trusted_keys=env.get(contract.ENV_TRUSTED_KEYS, ""),

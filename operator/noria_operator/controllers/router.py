@@ -186,6 +186,7 @@ def _settings(ctx: Context, owners: Sequence[Json]) -> children.Settings:
         xds_address=ctx.config.xds_address,
         master_key=ctx.config.master_key(),
         pull_policy=ctx.config.image_pull_policy,
+        pull_secrets=ctx.config.pull_secrets,
         replicas=children.replicas_wanted(owners),
         certificates=children.certificates_wanted(owners),
         guards=children.guards_wanted(owners),

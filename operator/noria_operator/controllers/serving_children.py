@@ -174,4 +174,5 @@ def _serving(ctx: Context, view: View, target: Revision) -> Serving:
         key_period=key_period(ctx.clock.now()),
         allow_code=view.namespace in ctx.config.allow_code_namespaces,
         fetching=ctx.config.fetching(view.namespace),
+        pull_secrets=() if server.image else ctx.config.pull_secrets,
     )

@@ -54,6 +54,7 @@ def images(ctx: Context, namespace: str) -> Images:
         config.image_pull_policy,
         namespace in config.allow_code_namespaces,
         config.fetching(namespace),
+        config.pull_secrets,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from noria_serving.contract import ENV_CREDENTIALS
@@ -32,6 +32,13 @@ def variables(secrets: Secrets) -> dict[str, str]:
     return {
         ENV_CREDENTIALS: json.dumps({uri: _folder(name) for uri, name in secrets.items()}, sort_keys=True)
     }
+
+
+def pulling(asked: Sequence[Json], installed: Sequence[str]) -> Json:
+    """The field of a pod that runs an image of this installation's: the Secrets that its spec asks for, and
+    those by which the installation pulls. The kubelet passes over names that are not there."""
+    names = dict.fromkeys([*(one["name"] for one in asked), *installed])
+    return {"imagePullSecrets": [{"name": name} for name in names]} if names else {}
 
 
 def sources(secrets: Secrets) -> list[Json]:

@@ -60,6 +60,7 @@ class Images:
     allow_code: bool = False
     fetching: Mapping[str, str] = field(default_factory=dict)
     """Variables that say from where pods of ours may fetch models, and who must have signed them."""
+    pull_secrets: tuple[str, ...] = ()
 
     @property
     def signed(self) -> bool:
@@ -77,6 +78,7 @@ def our_program(module: str, env: dict[str, str], places: tuple[Place, ...], ima
         places=places,
         resources=_OURS,
         pull_policy=images.pull_policy,
+        pull_secrets=images.pull_secrets,
     )
 
 

@@ -61,6 +61,8 @@ class Serving:
     allow_code: bool = False
     fetching: Mapping[str, str] = field(default_factory=dict)
     """Variables that say from where the pods may fetch the model, and who must have signed it."""
+    pull_secrets: tuple[str, ...] = ()
+    """By which the installation pulls its own images."""
 
     @property
     def custom(self) -> bool:
@@ -104,8 +106,9 @@ def pod_template(serving: Serving) -> Json:
         "containers": [_container(serving, fields)],
         "volumes": _volumes(serving),
     }
-    placed = ("nodeSelector", "tolerations", "affinity", "priorityClassName", "imagePullSecrets")
-    spec |= {name: fields[name] for name in (*placed, "serviceAccountName") if fields.get(name)}
+    placed = ("nodeSelector", "tolerations", "affinity", "priorityClassName", "serviceAccountName")
+    spec |= {name: fields[name] for name in placed if fields.get(name)}
+    spec |= credentials.pulling(fields.get("imagePullSecrets") or [], serving.pull_secrets)
     spread = serving.server.model_dump(mode="json", by_alias=True)["topologySpreadConstraints"]
     if spread:
         selector = {"labelSelector": {"matchLabels": dict(serving.selector)}}

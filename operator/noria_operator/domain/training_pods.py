@@ -51,6 +51,7 @@ class Program:
     files: Mapping[str, str] = field(default_factory=dict)
     resources: Json = field(default_factory=dict)
     pull_policy: str | None = None
+    pull_secrets: tuple[str, ...] = ()
 
     @property
     def secrets(self) -> credentials.Secrets:
@@ -80,8 +81,8 @@ def pod_template(program: Program, fields: Json, labels: Mapping[str, str]) -> J
         "containers": [_container(program, fields)],
         "volumes": _volumes(program),
     }
-    names = (*_PLACEMENT, "imagePullSecrets", "serviceAccountName")
-    spec.update({name: fields[name] for name in names if fields.get(name)})
+    spec.update({name: fields[name] for name in (*_PLACEMENT, "serviceAccountName") if fields.get(name)})
+    spec.update(credentials.pulling(fields.get("imagePullSecrets") or [], program.pull_secrets))
     if fields.get("topologySpreadConstraints"):
         selector = {"labelSelector": {"matchLabels": dict(labels)}}
         spec["topologySpreadConstraints"] = [rule | selector for rule in fields["topologySpreadConstraints"]]

@@ -24,6 +24,9 @@ from noria_operator.kube.kinds import LEASE, Json
 
 log = logging.getLogger(__name__)
 
+SHARED = "noria-operator"
+"""The lease of all installations of one namespace, before each had its own."""
+
 
 class LeaseLost(Exception):
     """Somebody else may be working by now: stop at once."""
@@ -39,7 +42,7 @@ class Timing:
 
 
 class Lease:
-    """One candidate for one Lease object."""
+    """One candidate for one Lease object, which is called as the Deployment of the candidates is."""
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class Lease:
         *,
         namespace: str,
         identity: str,
-        name: str = "noria-operator",
+        name: str = SHARED,
         timing: Timing | None = None,
         monotonic: Callable[[], float] | None = None,
         notes: Callable[[], Mapping[str, str]] = dict,
@@ -164,16 +167,39 @@ class Lease:
         try:
             current = await self._client.get(LEASE, self._namespace, self._name)
         except NotFound:
-            return await self._client.create(LEASE, self._namespace, self._body(None))
-        spec = current.get("spec", {})
+            if await self._succeeds():
+                return await self._client.create(LEASE, self._namespace, self._body(None))
+            return None
+        holder, unchanged = self._observe(current)
+        expired = unchanged >= float(current["spec"].get("leaseDurationSeconds") or 0)
+        if holder not in ("", self._identity) and not expired:
+            return None
+        return await self._client.update(LEASE, self._namespace, self._body(current))
+
+    async def _succeeds(self) -> bool:
+        """Whether no operator of this installation works by the shared lease any more.
+
+        Who let go of it may be followed by another one of before, within `retry` seconds: so one that is free
+        has to stay so for as long as one that is held and not renewed.
+        """
+        if self._name == SHARED:
+            return True
+        try:
+            shared = await self._client.get(LEASE, self._namespace, SHARED)
+        except NotFound:
+            return True
+        holder, unchanged = self._observe(shared)
+        another = holder != "" and not holder.startswith(f"{self._name}-")
+        return another or unchanged >= self._timing.duration
+
+    def _observe(self, lease: Json) -> tuple[str, float]:
+        """Who holds it, and for how many seconds nobody was seen to write it."""
+        spec = lease.get("spec", {})
         holder = spec.get("holderIdentity") or ""
         record = (holder, spec.get("renewTime"), spec.get("leaseTransitions"))
         if record != self._observed:
             self._observed, self._observed_at = record, self._monotonic()
-        expired = self._monotonic() - self._observed_at >= float(spec.get("leaseDurationSeconds") or 0)
-        if holder not in ("", self._identity) and not expired:
-            return None
-        return await self._client.update(LEASE, self._namespace, self._body(current))
+        return holder, self._monotonic() - self._observed_at
 
     def _body(self, current: Json | None) -> Json:
         now = rfc3339_micro(self._clock.now())

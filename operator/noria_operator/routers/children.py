@@ -4,7 +4,7 @@ Comes in: the ModelDeployments of the namespace and how this installation is set
 apply. Invariants: the router belongs to all ModelDeployments, by way of its anchors, and goes with the last
 one; pods meet the "restricted" Pod Security Standard and mount no API token; a running router's pods are
 not replaced because the operator was upgraded: their template stays as it is until somebody asks for a
-restart, or until no operator speaks their language any more.
+restart, or until no operator answers them any more where they ask and as they ask.
 
 The bootstrap is a Secret (it holds the router's token) named by the Deployment's uid, so the order is:
 `deployment(…, live=None)` without pods, `secret(…, live)`, `deployment(…, live=live)` with them.
@@ -40,8 +40,16 @@ DISCOVERY_ANNOTATION = f"{names.GROUP}/discovery"
 """On the pod template: how its routers ask for their configuration."""
 DISCOVERY = "pods"
 """By one stream, from operators alone that take endpoints from pods."""
-UNDERSTOOD = frozenset({DISCOVERY, "delta"})
-"""Pods that ask otherwise are replaced. `delta` ones ask operators of before too."""
+OPERATOR_ANNOTATION = f"{names.GROUP}/operator"
+"""On the pod template: digest of where its routers ask, and of the token that they show there."""
+DECISIVE = (
+    RESTARTED_ANNOTATION,
+    DISCOVERY_ANNOTATION,
+    OPERATOR_ANNOTATION,
+    CERTIFICATES_ANNOTATION,
+    GUARDS_ANNOTATION,
+)
+"""Pods are replaced where one of these has to be another."""
 TEMPLATE_ANNOTATION = f"{names.GROUP}/template"
 """On the router's Deployment: the pod template as it was applied, as JSON."""
 
@@ -55,6 +63,7 @@ class Settings:
     xds_address: str
     master_key: bytes
     pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
     replicas: int = 2
     concurrency: int = 2
     certificates: tuple[str, ...] = ()
@@ -97,7 +106,7 @@ def deployment(namespace: str, owners: Iterable[Json], settings: Settings, *, li
 
     Its owners are the anchors, here and below.
     """
-    pod = _kept_template(live, settings) or _template(namespace, settings, live)
+    pod = _kept_template(namespace, settings, live) or _template(namespace, settings, live)
     metadata = _metadata(namespace, owners)
     metadata["annotations"] = {TEMPLATE_ANNOTATION: json.dumps(pod, sort_keys=True)}
     return {
@@ -219,49 +228,56 @@ def _config(namespace: str, settings: Settings) -> str:
     return json.dumps(bootstrap(want), sort_keys=True)
 
 
-def _kept_template(live: Json | None, settings: Settings) -> Json | None:
-    """The template that running pods were made from, unless there are none, a restart was asked for, other
-    certificates or rules of access, or they ask for their configuration as nobody answers any more.
+def _kept_template(namespace: str, settings: Settings, live: Json | None) -> Json | None:
+    """The template that running pods were made from, unless there are none, or others have to be made.
 
     It is read from our own annotation: the one in the spec has the API server's defaults added, and applying
     that would be another write.
     """
     if live is None or not live["spec"].get("replicas"):
         return None
-    annotations = live["metadata"].get("annotations", {})
     try:
-        kept: Json = json.loads(annotations.get(TEMPLATE_ANNOTATION, ""))
-        notes = kept["metadata"]["annotations"]
-        done = notes[RESTARTED_ANNOTATION]
-        mounted = {
-            name: notes[name] for name in (CERTIFICATES_ANNOTATION, GUARDS_ANNOTATION) if name in notes
-        }
-    except (ValueError, KeyError, TypeError):
+        kept: Json = json.loads(live["metadata"].get("annotations", {}).get(TEMPLATE_ANNOTATION, ""))
+        notes: Json = kept["metadata"]["annotations"]
+        made_for = [notes.get(name) for name in DECISIVE]
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    same = mounted == _mounted(settings) and notes.get(DISCOVERY_ANNOTATION) in UNDERSTOOD
-    return kept if same and annotations.get(RESTART_ANNOTATION, "") == done else None
+    wanted = _notes(namespace, settings, live)
+    return kept if made_for == [wanted.get(name) for name in DECISIVE] else None
 
 
 def _template(namespace: str, settings: Settings, live: Json | None) -> Json:
-    asked = (live or {}).get("metadata", {}).get("annotations", {}).get(RESTART_ANNOTATION, "")
     return template(
         image=settings.image,
         pull_policy=settings.pull_policy,
+        pull_secrets=settings.pull_secrets,
         concurrency=settings.concurrency,
         config=secret_name(namespace, settings, live) if live else names.ROUTER_NAME,
         token=drain_token(settings, namespace),
-        annotations={RESTARTED_ANNOTATION: asked, DISCOVERY_ANNOTATION: DISCOVERY, **_mounted(settings)},
+        annotations=_notes(namespace, settings, live),
         certificates=settings.certificates,
         guards=settings.guards,
     )
 
 
-def _mounted(settings: Settings) -> dict[str, str]:
-    """Annotations that tell what pods were made for: others have to be made when it changes."""
-    shown = {CERTIFICATES_ANNOTATION: ",".join(settings.certificates)} if settings.certificates else {}
-    rules = " ".join(f"{one.deployment}={one.rules}" for one in settings.guards)
-    digest = hashlib.sha256(rules.encode()).hexdigest()[:16]
-    return shown | ({GUARDS_ANNOTATION: digest} if settings.guards else {})
+def _notes(namespace: str, settings: Settings, live: Json | None) -> dict[str, str]:
+    """Annotations that tell what pods are made for."""
+    asked = (live or {}).get("metadata", {}).get("annotations", {}).get(RESTART_ANNOTATION, "")
+    operator = f"{settings.xds_address} {router_token(settings.master_key, namespace)}"
+    notes = {
+        RESTARTED_ANNOTATION: asked,
+        DISCOVERY_ANNOTATION: DISCOVERY,
+        OPERATOR_ANNOTATION: _digest(operator),
+    }
+    if settings.certificates:
+        notes[CERTIFICATES_ANNOTATION] = ",".join(settings.certificates)
+    if settings.guards:
+        notes[GUARDS_ANNOTATION] = _digest(" ".join(f"{it.deployment}={it.rules}" for it in settings.guards))
+    return notes
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _anchor(namespace: str, digit: str, owners: list[Json]) -> Json:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from noria_operator.api import names
+from noria_operator.domain import credentials
 from noria_operator.domain.access import Guard
 from noria_operator.routers import access, drain, tls
 from noria_operator.routers.bootstrap import CONFIG_DIR, CONFIG_FILE, TLS_DIR
@@ -38,6 +39,7 @@ def template(
     *,
     image: str,
     pull_policy: str,
+    pull_secrets: Sequence[str],
     concurrency: int,
     config: str,
     token: str,
@@ -72,6 +74,7 @@ def template(
                 "fsGroup": _USER,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
+            **credentials.pulling([], pull_secrets),
             "containers": [container],
             "volumes": [
                 {"name": "config", "secret": {"secretName": config, "defaultMode": 0o440}},

@@ -12,6 +12,7 @@ def test_the_environment_of_the_chart_is_understood() -> None:
     config = Config.from_env(
         {
             "NORIA_NAMESPACE": "noria",
+            "NORIA_LEASE": "team-a-noria-operator",
             "NORIA_WATCH_NAMESPACES": "a, b,",
             "NORIA_HTTP_PORT": "9090",
             "NORIA_ROUTER_MAX_BODY_BYTES": "1000",
@@ -24,6 +25,7 @@ def test_the_environment_of_the_chart_is_understood() -> None:
         }
     )
     assert config.watch_namespaces == ("a", "b")
+    assert config.lease == "team-a-noria-operator"
     assert config.http_port == 9090
     assert config.xds_port == 18000
     assert config.router_max_body == 1000

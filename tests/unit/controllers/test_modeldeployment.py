@@ -768,6 +768,20 @@ async def test_a_restart_takes_the_installations_image_and_stays_the_same_revisi
     assert (again["spec"], marked(again)) == (made["spec"], "18")
 
 
+async def test_pods_of_noria_s_own_image_pull_it_by_the_installations_secrets(tmp_path: Path) -> None:
+    api, routers = await serving(tmp_path)
+    edit(api, server={"imagePullSecrets": [{"name": "mine"}]})
+    await settle(api, routers, tmp_path, pull_secrets=("registry", "mine"))
+    pulling = [one["spec"].get("imagePullSecrets") for one in servers(api).values()]
+    assert [{"name": "mine"}, {"name": "registry"}] in pulling
+    edit(api, server={"image": "elsewhere/server:1"})
+    await settle(api, routers, tmp_path, pull_secrets=("registry",))
+    (own,) = [
+        one for one in servers(api).values() if one["spec"]["containers"][0]["image"] == "elsewhere/server:1"
+    ]
+    assert "imagePullSecrets" not in own["spec"]
+
+
 async def test_a_restart_leaves_a_champion_its_settings_while_others_are_rolled_out(tmp_path: Path) -> None:
     """Case 34."""
     api, routers = await serving(tmp_path)

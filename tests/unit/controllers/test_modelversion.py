@@ -49,6 +49,14 @@ async def test_a_version_is_verified_by_one_job_and_approved(writes: int | None)
     assert api.lists == 0, "what was read once is not asked for again"
 
 
+async def test_a_version_is_verified_in_an_image_pulled_by_the_installations_secrets() -> None:
+    api = Api()
+    api.put(MODELVERSION, version(1, phase="Pending"))
+    await reconcile(operator(api, pull_secrets=("registry",)), KEY)
+    (job,) = api.all(JOB)
+    assert job["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+
+
 async def test_a_version_whose_store_was_away_is_verified_by_another_job_later() -> None:
     api = Api()
     api.put(MODELVERSION, version(1, phase="Pending"))

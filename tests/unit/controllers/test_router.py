@@ -45,10 +45,10 @@ def namespace(*deployments: Json) -> ServingApi:
     return api
 
 
-async def a_pass(api: ServingApi, folder: Path) -> list[str]:
+async def a_pass(api: ServingApi, folder: Path, **config: object) -> list[str]:
     """What one pass of a freshly started operator writes."""
     api.writes.clear()
-    await router.reconcile(started(api, Routers(api), folder), KEY)
+    await router.reconcile(started(api, Routers(api), folder, **config), KEY)
     return list(api.writes)
 
 
@@ -269,3 +269,25 @@ async def test_many_passes_that_find_no_router_make_it_once(
     made = [text for text in api.writes if "noria-router" in text]
     assert sorted(made) == sorted({*made, "apply Deployment noria-router"})
     assert len(made) == 16 + len(["Deployment", "Secret", "Deployment", "Service", "PDB"])
+
+
+async def test_routers_follow_an_installation_that_moved_and_its_master_key(tmp_path: Path) -> None:
+    api = namespace(deployment(1))
+    await a_pass(api, tmp_path, pull_secrets=("registry",))
+    assert router_pod(api)["imagePullSecrets"] == [{"name": "registry"}]
+    assert await a_pass(api, tmp_path) == []
+    before = router_pod(api)
+    written = await a_pass(api, tmp_path, xds_address="ml-noria-xds.ml-system.svc:18000")
+    assert len(written) == 2, written
+    moved = router_pod(api)
+    assert moved != before
+    (tmp_path / "master-key").write_bytes(b"l" * 32)
+    await a_pass(api, tmp_path, xds_address="ml-noria-xds.ml-system.svc:18000")
+    assert router_pod(api) != moved
+    assert await a_pass(api, tmp_path, xds_address="ml-noria-xds.ml-system.svc:18000") == []
+
+
+def router_pod(api: ServingApi) -> Json:
+    (found,) = api.all(DEPLOYMENT)
+    pod: Json = found["spec"]["template"]["spec"]
+    return pod

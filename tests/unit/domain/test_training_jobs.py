@@ -5,6 +5,7 @@ owner.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import kubernetes_validate
@@ -13,7 +14,7 @@ from tests.unit.domain.training_world import CHAMPION, DIGEST, IMAGES, SELECTING
 
 from noria_operator.api.parsing import parse_as
 from noria_operator.api.trainingjob import TrainingJob
-from noria_operator.domain.job_shape import Bundle
+from noria_operator.domain.job_shape import Bundle, Images
 from noria_operator.domain.training_jobs import (
     evaluate_name,
     evaluation_job,
@@ -30,10 +31,10 @@ def train(obj: Json) -> Json:
     return build(obj, parse_as(TrainingJob, obj).spec)
 
 
-def evaluate(obj: Json, champion: Bundle | None = CHAMPION) -> Json:
+def evaluate(obj: Json, champion: Bundle | None = CHAMPION, images: Images = IMAGES) -> Json:
     challenger = Bundle("pvc://models/flights/run", DIGEST)
     return evaluation_job(
-        obj, parse_as(TrainingJob, obj).spec, challenger=challenger, champion=champion, images=IMAGES
+        obj, parse_as(TrainingJob, obj).spec, challenger=challenger, champion=champion, images=images
     )
 
 
@@ -291,6 +292,14 @@ def test_the_users_pod_fields_reach_every_pod_that_must_share_a_node() -> None:
     assert other["nodeSelector"] == {"disk": "ssd"}
     assert other["imagePullSecrets"] == [{"name": "pull"}]
     assert "serviceAccountName" not in other
+
+
+def test_only_jobs_of_noria_s_own_image_pull_by_the_installations_secrets() -> None:
+    images = replace(IMAGES, pull_secrets=("registry", "pull"))
+    obj = training_job(imagePullSecrets=[{"name": "pull"}])
+    assert train(obj)["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "pull"}]
+    evaluation = evaluate(obj, images=images)["spec"]["template"]["spec"]
+    assert evaluation["imagePullSecrets"] == [{"name": "pull"}, {"name": "registry"}]
 
 
 def test_queue_labels_go_to_the_job_and_no_other_label_does() -> None:

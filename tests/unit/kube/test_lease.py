@@ -10,7 +10,7 @@ from noria_operator.kube import requests
 from noria_operator.kube.client import Answer
 from noria_operator.kube.errors import Unavailable
 from noria_operator.kube.kinds import LEASE, Json
-from noria_operator.kube.lease import Lease, LeaseLost
+from noria_operator.kube.lease import SHARED, Lease, LeaseLost
 from noria_operator.kube.requests import Request
 
 
@@ -50,8 +50,19 @@ class Server:
         return Answer(200, copy.deepcopy(body))
 
 
-def candidate(server: Server, name: str) -> Lease:
-    return Lease(Scripted(server), LoopClock(), namespace="ns", identity=name)
+class Namespace:
+    """Several Leases, by name."""
+
+    def __init__(self) -> None:
+        self.servers: dict[str, Server] = {}
+
+    def __call__(self, request: Request) -> Answer:
+        name = request.body["metadata"]["name"] if request.body else request.path.rsplit("/", 1)[1]
+        return self.servers.setdefault(name, Server())(request)
+
+
+def candidate(server: Server | Namespace, name: str, lease: str = SHARED) -> Lease:
+    return Lease(Scripted(server), LoopClock(), namespace="ns", identity=name, name=lease)
 
 
 def now() -> float:
@@ -230,3 +241,59 @@ async def test_a_conflict_of_one_renewal_does_not_lose_the_lease() -> None:
     await asyncio.sleep(60)
     assert a.held
     holding.cancel()
+
+
+OURS = "team-a-operator"
+"""The Deployment of an installation, and so its lease; its pods are called `team-a-operator-…`."""
+
+
+async def test_installations_in_one_namespace_lead_side_by_side() -> None:
+    server = Namespace()
+    leases = [candidate(server, f"{name}-7d9f-x_1", name) for name in (SHARED, OURS, "team-b-operator")]
+    for lease in leases:
+        await lease.acquire()
+    assert [lease.held for lease in leases] == [True, True, True]
+    assert now() < 1
+
+
+async def test_an_operator_of_before_works_alone_until_the_last_one_is_gone() -> None:
+    """In a rolling update a follower of before may take the shared lease after its leader let go of it."""
+    server = Namespace()
+    leader, follower = candidate(server, f"{OURS}-old-a_1"), candidate(server, f"{OURS}-old-b_2")
+    newer = candidate(server, f"{OURS}-new-c_3", OURS)
+    await leader.acquire()
+    holding = asyncio.create_task(leader.hold())
+    following = asyncio.create_task(follower.acquire())
+    starting = asyncio.create_task(newer.acquire())
+    await asyncio.sleep(60)
+    assert leader.held
+    assert not newer.blind()
+    holding.cancel()
+    await leader.release()
+    await following
+    holding = asyncio.create_task(follower.hold())
+    await asyncio.sleep(60)
+    assert (follower.held, newer.held) == (True, False)
+    holding.cancel()
+    await follower.release()
+    released = now()
+    await starting
+    assert 13 <= now() - released <= 20
+
+
+async def test_a_predecessor_that_died_is_succeeded_once_its_lease_ran_out() -> None:
+    server = Namespace()
+    await candidate(server, f"{OURS}-old-a_1").acquire()
+    died = now()
+    await candidate(server, f"{OURS}-new-c_3", OURS).acquire()
+    assert 13 <= now() - died <= 20
+
+
+async def test_the_shared_lease_is_looked_at_only_by_the_first_to_lead_by_another() -> None:
+    server = Namespace()
+    first = candidate(server, f"{OURS}-a_1", OURS)
+    await first.acquire()
+    await first.release()
+    asked = server.servers[SHARED].requests
+    await candidate(server, f"{OURS}-b_2", OURS).acquire()
+    assert server.servers[SHARED].requests == asked

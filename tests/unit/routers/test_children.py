@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from noria_operator.domain.keys import router_token
 from noria_operator.routers import children
 from noria_operator.routers.children import Settings
 
@@ -52,6 +55,11 @@ def test_the_deployment_is_as_reviewed() -> None:
     assert applied() == json.loads(GOLDEN.read_text())
 
 
+def test_routers_pull_their_image_as_the_operator_does() -> None:
+    pulled = applied(replace(SETTINGS, pull_secrets=("registry", "mirror")))["spec"]["template"]["spec"]
+    assert pulled["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
+
+
 def test_no_pod_is_started_before_its_configuration_has_a_name() -> None:
     first = children.deployment("shop", [owner("m")], SETTINGS, live=None)
     assert first["spec"]["replicas"] == 0
@@ -80,31 +88,49 @@ def test_a_router_of_before_delta_discovery_is_replaced_once() -> None:
     assert children.deployment("shop", [owner("m")], SETTINGS, live=created(after)) == after
 
 
-def test_routers_that_also_ask_operators_of_before_stay_until_somebody_restarts_them() -> None:
+@pytest.mark.parametrize(
+    "now",
+    [
+        replace(SETTINGS, xds_address="ml-noria-xds.ml-system.svc:18000"),
+        replace(SETTINGS, master_key=b"l" * 32),
+    ],
+)
+def test_routers_that_no_operator_would_answer_any_more_are_replaced_once(now: Settings) -> None:
+    """The installation has another name or namespace, or another master key."""
+    after = children.deployment("shop", [owner("m")], now, live=running())
+    volumes = after["spec"]["template"]["spec"]["volumes"]
+    assert volumes[0]["secret"]["secretName"] == children.secret_name("shop", now, running())
+    assert after["spec"]["template"] != applied()["spec"]["template"]
+    assert after["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert children.deployment("shop", [owner("m")], now, live=created(after)) == after
+
+
+def test_routers_that_do_not_say_which_operator_they_ask_are_replaced_once() -> None:
+    """Those of before: nobody knows whether they are answered."""
     before = running()
     kept = json.loads(before["metadata"]["annotations"][children.TEMPLATE_ANNOTATION])
-    kept["metadata"]["annotations"][children.DISCOVERY_ANNOTATION] = "delta"
+    del kept["metadata"]["annotations"][children.OPERATOR_ANNOTATION]
+    kept["spec"]["containers"][0]["image"] = "noria/router@sha256:0"
     before["metadata"]["annotations"][children.TEMPLATE_ANNOTATION] = json.dumps(kept)
-    template = children.deployment("shop", [owner("m")], SETTINGS, live=before)["spec"]["template"]
-    assert template == kept
-    assert not children.by_pods(template)
-    asked = created(before, annotations={children.RESTART_ANNOTATION: "1"})
-    after = children.deployment("shop", [owner("m")], SETTINGS, live=asked)["spec"]["template"]
-    assert children.by_pods(after)
+    after = children.deployment("shop", [owner("m")], SETTINGS, live=before)
+    assert after["spec"]["template"] == applied()["spec"]["template"]
+
+
+def test_what_pods_are_made_for_tells_nothing_of_the_key() -> None:
+    notes = applied()["spec"]["template"]["metadata"]["annotations"]
+    assert router_token(SETTINGS.master_key, "shop") not in json.dumps(notes)
 
 
 def test_an_upgrade_of_the_operator_leaves_running_pods_alone() -> None:
     live = running()
-    newer = Settings(
-        image="noria/router@sha256:2", xds_address="elsewhere:1", master_key=b"k" * 32, replicas=3
-    )
+    newer = replace(SETTINGS, image="noria/router@sha256:2", replicas=3)
     after = children.deployment("shop", [owner("m")], newer, live=live)
     assert after["spec"]["template"] == applied()["spec"]["template"]
     assert after["spec"]["replicas"] == 3
 
 
 def test_a_restart_brings_image_and_configuration_up_to_date_once() -> None:
-    newer = Settings(image="noria/router@sha256:2", xds_address="elsewhere:1", master_key=b"k" * 32)
+    newer = replace(SETTINGS, image="noria/router@sha256:2", certificates=("a",))
     asked = created(running(), annotations={children.RESTART_ANNOTATION: "1"})
     after = children.deployment("shop", [owner("m")], newer, live=asked)
     template = after["spec"]["template"]
@@ -114,7 +140,7 @@ def test_a_restart_brings_image_and_configuration_up_to_date_once() -> None:
     )
     assert children.secret_name("shop", newer, asked) != children.secret_name("shop", SETTINGS, asked)
     done = created(after, annotations={children.RESTART_ANNOTATION: "1"})
-    assert children.deployment("shop", [owner("m")], SETTINGS, live=done)["spec"]["template"] == template
+    assert children.deployment("shop", [owner("m")], newer, live=done)["spec"]["template"] == template
 
 
 def test_the_router_belongs_to_all_deployments_and_is_controlled_by_none() -> None:
