@@ -53,6 +53,17 @@ class CandidateStatus(Served):
     started_at: Time | None = Field(default=None, description="When the attempt started.")
 
 
+class ChampionStatus(Served):
+    """A version that had all traffic."""
+
+    turn: int = Field(
+        default=0,
+        ge=0,
+        le=2**53,
+        description="Its place in the order in which they came; going back does not change it.",
+    )
+
+
 class PreviousStatus(Served):
     """The former version, kept warm."""
 
@@ -243,7 +254,7 @@ class ModelDeploymentStatus(Status):
         default_factory=list,
         description="The last 10 made on evidence, oldest first.",
     )
-    champions: Annotated[list[Served], Field(max_length=10)] = Field(
+    champions: Annotated[list[ChampionStatus], Field(max_length=10)] = Field(
         default_factory=list,
         description="The last 10 champions, the present one last.",
     )

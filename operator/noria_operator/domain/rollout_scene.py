@@ -87,20 +87,21 @@ def crowned(state: State, target: Revision) -> State:
     if undo is not None and target in past:
         past = past[: past.index(target)]
     champions = (*(one for one in past if one != target), target)[-CHAMPIONS:]
-    return replace(state, stable=target, champions=champions, undo=undo)
+    newest = max(state.turns.values(), default=0) + 1
+    turns = {one.name: state.turns.get(one.name, newest) for one in champions}
+    return replace(state, stable=target, champions=champions, turns=turns, undo=undo)
 
 
 def returns(state: State, wanted: Revision) -> bool:
-    """Whether this is the warm previous version and takes over at once: an undo asks for it, or nobody went
-    back from it since it was good.
+    """Whether this is the warm previous version and takes over at once: an undo asks for it, or the champion
+    came after it. One that came after the champion was left for what had served before.
     """
     if state.previous is None or wanted != state.previous.target:
         return False
     if state.undo is not None and wanted == state.undo.target:
         return True
-    turns = (Happened.PROMOTED, Happened.REVERTED)
-    last = next((one.event for one in reversed(state.history) if one.event in turns), None)
-    return wanted in state.champions and last != Happened.REVERTED
+    turn = state.turns.get(wanted.name)
+    return turn is not None and state.stable is not None and turn < state.turns.get(state.stable.name, 0)
 
 
 def kept_warm(scene: Scene, state: State, left: Revision) -> Previous | None:

@@ -233,8 +233,9 @@ class State:
     `candidate`, `analysis`, and `requests`, `kept_weight` and `wait` of the step are those of the first
     challenger; in an experiment there are `others` beside it, in the same step.
     `traffic_version` counts the changes of weights, so that equal weights of different times are told apart.
-    `champions` are the revisions that can be gone back to, the present champion last; `restarts` has the ids
-    of the last restart by revision name.
+    `champions` are the revisions that can be gone back to, the present champion last; `turns` says by
+    revision name in which order they came to be champions the first time; `restarts` has the ids of the last
+    restart by revision name.
     """
 
     stable: Revision | None = None
@@ -247,6 +248,7 @@ class State:
     rejected: tuple[Rejected, ...] = ()
     decisions: tuple[Decision, ...] = ()
     champions: tuple[Revision, ...] = ()
+    turns: Mapping[str, int] = field(default_factory=dict)
     undo: Undo | None = None
     restarts: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from noria_operator.api.modeldeployment_status import (
     AnalysisStatus,
     CandidateStatus,
+    ChampionStatus,
     DecisionStatus,
     DeploymentHistory,
     MatchStatus,
@@ -104,6 +105,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
         ),
         decisions=tuple(map(_decision, status.decisions)),
         champions=tuple(map(_revision, status.champions)),
+        turns={one.name: one.turn for one in status.champions},
         undo=Undo(_revision(status.undo.target), _revision(status.undo.left)) if status.undo else None,
         restarts=dict(status.restarts),
         commands=dict(status.commands),
@@ -165,7 +167,9 @@ def status_fields(
             for one in state.rejected
         ],
         "decisions": [_decision_status(one) for one in state.decisions],
-        "champions": [Served(**_served(one)) for one in state.champions],
+        "champions": [
+            ChampionStatus(**_served(one), turn=state.turns.get(one.name, 0)) for one in state.champions
+        ],
         "undo": UndoStatus(target=Served(**_served(undo.target)), left=Served(**_served(undo.left)))
         if undo
         else None,

@@ -367,6 +367,66 @@ def test_case_13_a_version_that_was_left_by_a_pin_goes_through_its_steps_again_t
     assert (world.state.stable, world.state.weight(OLD)) == (V1, 100)
 
 
+def test_case_13_what_was_left_goes_through_its_steps_however_much_happened_since() -> None:
+    """History, which keeps no more than 20 events, has forgotten by then that it was left."""
+    world = turned(keep=24 * HOUR)
+    world.edit(pinned=V1.version)
+    world.settle()
+    world.approve(3)
+    world.edit(pinned=V3.version)
+    for turn in range(10):
+        world.settle()
+        world.commands["abort"] = f"{turn}"
+        world.settle()
+        world.commands["retry"] = f"{turn}"
+    world.edit(pinned=V2.version)
+    assert Happened.REVERTED not in [one.event for one in world.state.history]
+    world.settle()
+    assert (world.state.stable, world.state.weight(NEW)) == (V1, 10)
+
+
+def test_case_13_what_was_left_by_steps_goes_through_its_own_though_it_is_warm() -> None:
+    """The older version was no longer warm when it was pinned."""
+    world = turned()
+    world.pass_time(2 * HOUR)
+    world.settle()
+    world.edit(pinned=V1.version)
+    world.run(5, requests=600)
+    assert world.state.stable == V1
+    assert world.state.previous is not None
+    assert world.state.previous.target == V2
+    world.edit(pinned=V2.version)
+    world.settle()
+    assert (world.state.stable, world.state.weight(NEW)) == (V1, 10)
+
+
+def test_case_13_a_configuration_that_was_left_goes_through_its_steps_though_it_is_warm() -> None:
+    world = serving(1, Policy(replicas=2, keep_previous=HOUR))
+    other = world.approve(1, config="bbbbbb")
+    world.settle()
+    world.edit(steps=CANARY)
+    world.pass_time(2 * HOUR)
+    world.settle()
+    world.approve(1)
+    world.run(5, requests=600)
+    assert world.state.stable == V1
+    world.approve(1, config="bbbbbb")
+    world.settle()
+    assert (world.state.stable, world.state.weight(other.name)) == (V1, 10)
+
+
+def test_case_48_the_version_before_takes_over_at_once_also_from_one_that_came_a_second_time() -> None:
+    world = turned()
+    world.edit(pinned=V1.version)
+    world.settle()
+    world.edit(pinned=V2.version)
+    world.run(5, requests=600)
+    assert world.state.stable == V2
+    world.edit(pinned=V1.version)
+    assert world.reconcile().events[-1].reason is Happened.REVERTED
+    assert (world.state.stable, world.state.weight(OLD)) == (V1, 100)
+
+
 def test_case_48_a_good_version_takes_over_at_once_from_the_one_that_was_to_replace_it() -> None:
     """Also where that one has the lower number."""
     world = serving(2, Policy(replicas=2, keep_previous=HOUR))
