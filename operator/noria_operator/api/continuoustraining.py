@@ -12,7 +12,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from noria_operator.api.schema import PRESERVE, ListMap, Rule, Spec, Status
-from noria_operator.api.status import Commands, Conditions, Message, Metadata, ObservedGeneration, Text
+from noria_operator.api.status import (
+    Commands,
+    Conditions,
+    EarlierCommands,
+    Message,
+    Metadata,
+    ObservedGeneration,
+    Text,
+)
 from noria_operator.api.trainingjob import TrainingJobSpec, is_dns_label
 from noria_operator.api.triggers import TriggerSpec, combines_known
 from noria_operator.api.types import (
@@ -316,6 +324,7 @@ class ContinuousTrainingStatus(Status):
     )
     active: Text | None = Field(default=None, description="TrainingJob that is running. Absent: none.")
     commands: Commands = Field(default_factory=dict)
+    earlier_commands: EarlierCommands = Field(default_factory=dict)
     message: Message | None = Field(default=None, description="What it is doing and why, in one sentence.")
     conditions: Conditions = Field(default_factory=list)
 

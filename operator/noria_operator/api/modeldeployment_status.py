@@ -15,6 +15,7 @@ from noria_operator.api.schema import PRESERVE, Status
 from noria_operator.api.status import (
     Commands,
     Conditions,
+    EarlierCommands,
     Message,
     ObservedGeneration,
     Text,
@@ -267,6 +268,7 @@ class ModelDeploymentStatus(Status):
         description="Revision → id of the last noria.dev/restart that its pods were made after.",
     )
     commands: Commands = Field(default_factory=dict)
+    earlier_commands: EarlierCommands = Field(default_factory=dict)
     url: Annotated[str, Field(max_length=512)] | None = Field(
         default=None, description="Address inside the cluster that never changes."
     )

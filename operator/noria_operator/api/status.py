@@ -65,7 +65,11 @@ ObservedGeneration = Annotated[
 ]
 Commands = Annotated[
     dict[str, Text],
-    Field(max_length=16, description="User commands already carried out: name of the command → its id."),
+    Field(max_length=16, description="User commands already carried out: name of the command → its last id."),
+]
+EarlierCommands = Annotated[
+    dict[str, Annotated[list[Text], Field(max_length=10)]],
+    Field(max_length=16, description="Their ids before, the newest first; none is carried out again."),
 ]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+from noria_operator.domain.commands import AGAIN, earlier
 from noria_operator.domain.rollout_advance import next_step
 from noria_operator.domain.rollout_arms import kept
 from noria_operator.domain.rollout_experiment import crown
@@ -25,6 +26,9 @@ from noria_operator.domain.rollout_words import Cause, Happened
 
 def obey(scene: Scene, state: State) -> Outcome | None:
     """Carry out the most urgent command that was not acknowledged yet, once what would undo it is refused."""
+    for name in COMMANDS:
+        if state.is_old(name, scene.observed.commands):
+            return _refuse(scene, _acknowledge(scene, state, name), f"{_said(scene, name)}: {AGAIN}")
     new = [name for name in COMMANDS if state.is_new(name, scene.observed.commands)]
     if not new:
         return None
@@ -41,7 +45,9 @@ def obey(scene: Scene, state: State) -> Outcome | None:
 
 
 def _acknowledge(scene: Scene, state: State, command: str) -> State:
-    return replace(state, commands={**state.commands, command: scene.observed.commands[command]})
+    given, last = scene.observed.commands[command], state.commands.get(command)
+    before = {command: earlier(last, state.earlier.get(command, ()), given)} if last else {}
+    return replace(state, commands={**state.commands, command: given}, earlier={**state.earlier, **before})
 
 
 def _for_another(scene: Scene, state: State, command: str) -> Outcome | None:

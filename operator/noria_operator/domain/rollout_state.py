@@ -235,7 +235,8 @@ class State:
     `traffic_version` counts the changes of weights, so that equal weights of different times are told apart.
     `champions` are the revisions that can be gone back to, the present champion last; `turns` says by
     revision name in which order they came to be champions the first time; `restarts` has the ids of the last
-    restart by revision name.
+    restart by revision name; `commands` has the last id of each command, `earlier` those before, the newest
+    first.
     """
 
     stable: Revision | None = None
@@ -252,6 +253,7 @@ class State:
     undo: Undo | None = None
     restarts: Mapping[str, str] = field(default_factory=dict)
     commands: Mapping[str, str] = field(default_factory=dict)
+    earlier: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     history: tuple[Entry, ...] = ()
     others: tuple[Rival, ...] = ()
 
@@ -293,7 +295,12 @@ class State:
 
     def is_new(self, command: str, given: Mapping[str, str]) -> bool:
         """Whether this one of the commands in the annotations was not obeyed yet."""
-        return given.get(command) not in (None, self.commands.get(command))
+        known = (None, self.commands.get(command), *self.earlier.get(command, ()))
+        return given.get(command) not in known
+
+    def is_old(self, command: str, given: Mapping[str, str]) -> bool:
+        """Whether it was obeyed before the last one of its kind, and is here again."""
+        return given.get(command) in self.earlier.get(command, ())
 
     def is_rejected(self, target: Revision) -> bool:
         """Whether this very revision was tried and failed, and is not being tried again."""

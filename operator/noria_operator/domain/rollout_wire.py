@@ -109,6 +109,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
         undo=Undo(_revision(status.undo.target), _revision(status.undo.left)) if status.undo else None,
         restarts=dict(status.restarts),
         commands=dict(status.commands),
+        earlier={name: tuple(ids) for name, ids in status.earlier_commands.items()},
         history=tuple(Entry(one.at, one.event, one.version, one.message) for one in status.history),
         others=tuple(map(_rival, status.others)),
     )
@@ -175,6 +176,7 @@ def status_fields(
         else None,
         "restarts": dict(state.restarts),
         "commands": dict(state.commands),
+        "earlier_commands": {name: list(ids) for name, ids in state.earlier.items()},
         "history": [
             DeploymentHistory(at=one.at, event=one.event, version=one.version, message=one.message)
             for one in state.history

@@ -17,6 +17,7 @@ from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.triggers import MANUAL, Request, manual
 from noria_operator.domain.triggers_hold import OF_THE_LOOP, shown_before
+from noria_operator.domain.triggers_start import asked_again
 
 Json = dict[str, Any]
 
@@ -63,7 +64,7 @@ def in_order(
     """
     status = obj.get("status", {})
     entry = next((one for one in status.get("triggers", []) if one["name"] == MANUAL), None)
-    said = names.command_id(obj["metadata"].get("annotations"), "retrain")
+    said = "" if asked_again(obj) else names.command_id(obj["metadata"].get("annotations"), "retrain")
     asked = manual(said, status.get("commands", {}).get("retrain"), entry)
     found = [*([asked] if asked else []), *plain]
     others = {one.name: one for one in found if not shown_before(one, theirs)}

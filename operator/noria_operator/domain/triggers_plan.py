@@ -16,6 +16,7 @@ from typing import Any, Final
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.api.status import MESSAGE_LIMIT
 from noria_operator.domain.budget import Block
+from noria_operator.domain.commands import AGAIN
 from noria_operator.domain.conditions import clip
 from noria_operator.domain.training_plan import Notice
 from noria_operator.domain.training_status import is_finished
@@ -39,6 +40,8 @@ from noria_operator.domain.triggers_hold import (
 from noria_operator.domain.triggers_runs import ended_early, pasts, settled, shortened
 from noria_operator.domain.triggers_start import (
     IN_THE_QUEUE,
+    acknowledged,
+    asked_again,
     intended,
     own,
     queued,
@@ -132,16 +135,20 @@ def decide(
     holds = [gate.stop(one) or _passed_over(one, chosen) for one in requests]
     told = [_told(one, actions.get(one.name, ""), hold) for one, hold in zip(requests, holds, strict=True)]
     entries = _dated(told, requests, known, now)
-    status = before | {
-        "triggers": entries,
-        "runs": runs,
-        "olderRuns": older or None,
-        "failures": failures or None,
-        "active": _active(seen, before),
-        "blockedBy": held.block.value if held else "",
-        "nextEligibleTime": stamp(gate.eligible) if gate.eligible > now else None,
-    }
-    notices = _notices(known, entries)
+    status = (
+        before
+        | acknowledged(before, asked_again(obj))
+        | {
+            "triggers": entries,
+            "runs": runs,
+            "olderRuns": older or None,
+            "failures": failures or None,
+            "active": _active(seen, before),
+            "blockedBy": held.block.value if held else "",
+            "nextEligibleTime": stamp(gate.eligible) if gate.eligible > now else None,
+        }
+    )
+    notices = (*_notices(known, entries), *_refused(obj))
     seen_now = {one["name"]: one for one in entries}  # what is answered in this very pass was seen in it
     if entries != before.get("triggers"):
         status["lastEvaluation"] = stamp(now)
@@ -305,6 +312,13 @@ def _notice(entry: Json, before: Json) -> Notice | None:
     # Without figures: what goes to and fro says the same again, and such Events are counted, not written.
     text = f"{entry['name']}: {decision} ({word})" if word else f"{entry['name']}: {decision}"
     return Notice("Normal", "TriggerDecided", text)
+
+
+def _refused(obj: Json) -> tuple[Notice, ...]:
+    """What is told of a request that was answered before, and is here again."""
+    again = asked_again(obj)
+    text = f"noria.dev/retrain {again}: {AGAIN}"
+    return (Notice("Warning", "CommandRefused", text),) if again else ()
 
 
 def _active(seen: Watched, before: Json) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from noria_operator.api import names
 from noria_operator.api.continuoustraining import ContinuousTraining
 from noria_operator.domain.budget import Block
+from noria_operator.domain.commands import earlier
 from noria_operator.domain.training_jobs import queue_labels
 from noria_operator.domain.training_times import moment, stamp
 from noria_operator.domain.triggers import FOLLOW_UP, MANUAL, Request, kind_named, loss_since
@@ -72,8 +73,25 @@ def started(
         "queued": None,
     }
     if chosen.reason == MANUAL and any(one is chosen for one in requests):
-        status["commands"] = {**before.get("commands", {}), "retrain": chosen.key}
+        status |= acknowledged(before, chosen.key)
     return status
+
+
+def acknowledged(status: Json, given: str) -> Json:
+    """The parts of status that say that a person's request is answered; none where none is `given`."""
+    if not given:
+        return {}
+    commands, before = status.get("commands", {}), status.get("earlierCommands", {})
+    found: Json = {"commands": {**commands, "retrain": given}}
+    if ids := earlier(commands.get("retrain"), before.get("retrain", ()), given):
+        found["earlierCommands"] = {**before, "retrain": [*ids]}
+    return found
+
+
+def asked_again(obj: Json) -> str:
+    """The id of a request that was answered before the last one, and is here again; empty where it is not."""
+    said = names.command_id(obj["metadata"].get("annotations"), "retrain")
+    return said if said in obj.get("status", {}).get("earlierCommands", {}).get("retrain", ()) else ""
 
 
 def own(obj: Json, now: datetime) -> list[Request]:
@@ -120,7 +138,7 @@ def queued(status: Json, first: Request, requests: Sequence[Request], now: datet
         waiting["answers"] = answers
     found: Json = {"queued": waiting, "triggers": entries}
     if first.reason == MANUAL:
-        found["commands"] = {**status.get("commands", {}), "retrain": first.key}
+        found |= acknowledged(status, first.key)
     return found
 
 

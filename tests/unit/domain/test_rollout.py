@@ -10,6 +10,7 @@ import pytest
 from tests.unit.domain.rollout_world import CANARY, World, canary, report, revision, seconds, serving
 
 from noria_operator.api.names import DEPLOYMENT_COMMANDS
+from noria_operator.domain.commands import EARLIER
 from noria_operator.domain.rollout_commands import COMMANDS
 from noria_operator.domain.rollout_conditions import conditions
 from noria_operator.domain.rollout_policy import Policy, PolicyStep
@@ -929,6 +930,53 @@ def test_undo_goes_to_the_last_good_version_and_a_second_one_further_back() -> N
     assert world.state.stable == V1
     assert world.state.history[-1].event == Happened.REFUSED
     assert "no good version from before m-1" in world.state.history[-1].message
+
+
+def test_an_undo_that_a_gitops_tool_puts_back_is_not_carried_out_again() -> None:
+    """Git keeps the annotation of an undo of weeks ago, and a person gave others since."""
+    world = champions(1, 2, 3, 4, 5)
+    given = ["git", *(f"cli-{count}" for count in range(3))]
+    for count, id_ in enumerate(given):
+        world.commands["undo"] = id_
+        world.settle()
+        assert world.state.stable == revision(4 - count)
+    before = world.state
+    for id_ in (*given, *given):
+        world.commands["undo"] = id_
+        world.settle()
+        assert (world.state.stable, world.state.rejected) == (V1, before.rejected)
+        assert world.state.commands == {"undo": id_}
+    told = world.state.history[-1]
+    assert (told.event, told.message) == (
+        Happened.REFUSED,
+        "noria.dev/undo cli-2: this id was carried out before; give another one if it is meant",
+    )
+
+
+def test_of_each_command_as_many_ids_are_remembered_as_may_be_put_back() -> None:
+    world = champions(1)
+    for count in range(EARLIER + 3):
+        world.commands["restart"] = f"{count}"
+        world.settle()
+        world.commands["restart"] = "git"
+        world.settle()
+    assert world.events.count(Happened.RESTARTED) == EARLIER + 4
+    assert len(world.state.earlier["restart"]) == EARLIER
+    world.commands["restart"] = "0"
+    world.settle()
+    assert world.events.count(Happened.RESTARTED) == EARLIER + 5
+
+
+def test_an_old_stop_that_is_put_back_refuses_no_new_approval() -> None:
+    world = canary()
+    for id_ in ("git", "cli"):
+        world.commands["pause"] = id_
+        world.settle()
+        world.commands["resume"] = id_
+        world.settle()
+    world.commands |= {"pause": "git", "promote-full": "now"}
+    world.settle()
+    assert (world.state.stable, world.state.candidate) == (V2, None)
 
 
 def test_undo_passes_over_versions_that_were_rejected_or_whose_pods_nobody_remembers() -> None:

@@ -12,6 +12,7 @@ from tests.unit.domain.training_world import NOW
 from noria_operator.domain.notifications import occurrences
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import FOLLOW_UP, MANUAL, Request, manual
+from noria_operator.domain.triggers_combine import in_order
 
 Json = dict[str, Any]
 HOUR = timedelta(hours=1)
@@ -54,6 +55,21 @@ def test_a_request_that_was_taken_back_is_no_spent_budget_after_later_runs() -> 
     loop.step(*by_hand(loop, ""))
     assert (entry(loop.status, MANUAL)["decision"], loop.status["blockedBy"]) == ("No", "Budget")
     assert [one.type for one in occurrences(loop.obj, later - HOUR)] == ["retraining.started"]
+
+
+def test_a_request_that_a_gitops_tool_puts_back_starts_no_second_run() -> None:
+    loop = Loop()
+    for said, runs in (("git", 1), ("cli", 2), ("git", 2), ("cli", 2), ("now", 3)):
+        loop.now += HOUR
+        loop.obj["metadata"]["annotations"] = {"noria.dev/retrain": said}
+        told, again = [], len(loop.jobs) == runs
+        for _ in range(3):
+            plan = loop.step(*in_order(loop.obj, [], [], {}))
+            told += [one.message for one in plan.notices if one.reason == "CommandRefused"]
+        loop.finish()
+        assert (len(loop.jobs), loop.status["commands"]) == (runs, {"retrain": said})
+        why = "this id was carried out before; give another one if it is meant"
+        assert told == ([f"noria.dev/retrain {said}: {why}"] if again else [])
 
 
 def test_what_waited_in_the_queue_says_that_its_run_started() -> None:

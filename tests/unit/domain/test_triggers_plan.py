@@ -227,7 +227,7 @@ def test_a_person_is_told_and_given_the_time_at_which_the_budget_has_room() -> N
     assert plan.due == begun + 24 * HOUR
 
 
-def test_an_id_that_was_used_before_the_last_one_starts_a_run_of_its_own() -> None:
+def test_an_id_that_was_forgotten_and_is_given_again_starts_a_run_of_its_own() -> None:
     loop = Loop()
     for count, key in enumerate(("1", "2", "1"), start=1):
         loop.now += HOUR
