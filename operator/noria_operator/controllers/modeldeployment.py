@@ -7,14 +7,21 @@ relies on it, what shrinks after the status that allows it; a pass that changes 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from noria_operator.api import names
 from noria_operator.api.parsing import InvalidSpec
-from noria_operator.controllers import access, router, serving_children, serving_queries
+from noria_operator.controllers import (
+    access,
+    router,
+    router_certificates,
+    serving_children,
+    serving_queries,
+)
 from noria_operator.controllers.context import Context, Result
 from noria_operator.controllers.modeldeployment_status import put_off, tell
 from noria_operator.controllers.routing import preview
@@ -169,7 +176,8 @@ def _again(ctx: Context, view: View, made: Plan, trouble: Trouble | None, told_b
 
 def related(store: Store, obj: Json) -> list[Key]:
     """Versions wake the deployments of their model; claims those that wait for something; router pods those
-    that wait for routers; HTTPRoutes those that name them; deployments those that want the same hosts.
+    that wait for routers, and a router those whose Secrets it misses; HTTPRoutes those that name them;
+    deployments those that want the same hosts.
     """
     kind, meta = kind_of(obj), obj["metadata"]
     namespace = meta.get("namespace")
@@ -184,12 +192,18 @@ def related(store: Store, obj: Json) -> list[Key]:
     if kind == PVC:
         waiting = store.list(MODELDEPLOYMENT, namespace)
         return [key_of(each) for each in waiting if not _is_true(each, "UpToDate")]
-    if kind == POD and (meta.get("labels") or {}).get(names.ROUTER_LABEL) == "true":
-        up = any(router.ready(pod) for pod in router.pods(store, meta["namespace"]))
-        return [
-            key_of(each) for each in store.list(MODELDEPLOYMENT, namespace) if _heeds_routers(each, up=up)
-        ]
+    if kind in (POD, DEPLOYMENT) and (meta.get("labels") or {}).get(names.ROUTER_LABEL) == "true":
+        heeds = _heeds(store, obj)
+        return [key_of(each) for each in store.list(MODELDEPLOYMENT, namespace) if heeds(each)]
     return []
+
+
+def _heeds(store: Store, obj: Json) -> Callable[[Json], bool]:
+    """Who heeds a router's Deployment, or pod."""
+    if kind_of(obj) == DEPLOYMENT:
+        return partial(router_certificates.misses, obj)
+    up = any(router.ready(pod) for pod in router.pods(store, obj["metadata"]["namespace"]))
+    return partial(_heeds_routers, up=up)
 
 
 def _rivals(store: Store, obj: Json) -> list[Key]:

@@ -10,10 +10,12 @@ ModelDeployments, and what is there is left to the garbage collector.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from noria_operator.api import names
 from noria_operator.controllers.context import Context, Result
+from noria_operator.controllers.router_certificates import Certificates, certificates
 from noria_operator.domain.pod_status import ended, passes_probe
 from noria_operator.kube.errors import Forbidden, Invalid
 from noria_operator.kube.kinds import (
@@ -46,16 +48,16 @@ _ROUTER = {names.ROUTER_LABEL: "true"}
 
 async def reconcile(ctx: Context, key: Key) -> Result:
     """One pass over the router of one namespace."""
-    owners = _owners(ctx.store, key.name)
+    owners, due = _owners(ctx.store, key.name), None
     if owners:
         try:
             async with ctx.turns(key.name):
-                await _maintain(ctx, key.name, owners)
+                due = await _maintain(ctx, key.name, owners)
         except (Forbidden, Invalid) as error:
             text = f"the API server refused an object of the router {names.ROUTER_NAME}: {error}"
             await ctx.events.emit(owners[0], "Warning", "WriteRefused", text)
             raise
-    return Result()
+    return Result(due)
 
 
 def related(store: Store, obj: Json) -> list[Key]:
@@ -84,12 +86,15 @@ async def ensure(ctx: Context, owner: Json) -> None:
     await ctx.writer.apply(SERVICE, children.deployment_service(owner), owner=owner)
 
 
-async def _maintain(ctx: Context, namespace: str, deployments: Sequence[Json]) -> None:
+async def _maintain(ctx: Context, namespace: str, deployments: Sequence[Json]) -> timedelta | None:
+    """When to look again whether its pods can mount what they should."""
     anchors = [
         await ctx.writer.apply(CONTROLLERREVISION, anchor)
         for anchor in children.anchors(namespace, deployments)
     ]
-    settings = _settings(ctx, deployments)
+    wanted = children.certificates_wanted(deployments)
+    mounted = certificates(ctx.store, namespace, wanted, ctx.clock.now())
+    settings = _settings(ctx, deployments, mounted)
     live = ctx.store.get(Key(DEPLOYMENT, namespace, names.ROUTER_NAME))
     if live is None:
         live = await ctx.writer.apply(
@@ -104,6 +109,7 @@ async def _maintain(ctx: Context, namespace: str, deployments: Sequence[Json]) -
     for found in ctx.store.list(CONTROLLERREVISION, namespace, _ROUTER):
         if found["metadata"]["name"] not in held:
             await ctx.writer.delete(CONTROLLERREVISION, found)
+    return mounted.due
 
 
 async def _budget(ctx: Context, namespace: str, wanted: Json | None) -> None:
@@ -180,7 +186,7 @@ def _complete(store: Store, namespace: str) -> bool:
     return replicas > 0 and len(found) >= (3 if replicas > 1 else 2)
 
 
-def _settings(ctx: Context, owners: Sequence[Json]) -> children.Settings:
+def _settings(ctx: Context, owners: Sequence[Json], mounted: Certificates) -> children.Settings:
     return children.Settings(
         image=ctx.config.router_image,
         xds_address=ctx.config.xds_address,
@@ -188,6 +194,7 @@ def _settings(ctx: Context, owners: Sequence[Json]) -> children.Settings:
         pull_policy=ctx.config.image_pull_policy,
         pull_secrets=ctx.config.pull_secrets,
         replicas=children.replicas_wanted(owners),
-        certificates=children.certificates_wanted(owners),
+        certificates=mounted.mount,
+        missing=mounted.missing,
         guards=children.guards_wanted(owners),
     )

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from noria_operator.controllers import router
+from noria_operator.controllers import router, router_certificates
 from noria_operator.controllers.context import Config, Context
 from noria_operator.controllers.routing import Counters, Standing, Timings
 from noria_operator.domain.rollout_observed import InForce
@@ -44,8 +44,10 @@ def read_back(_: Context, __: Json) -> timedelta:
 
 async def standing(ctx: Context, obj: Json) -> Standing:
     """By the router's pods."""
-    ready = sum(map(router.ready, router.pods(ctx.store, obj["metadata"]["namespace"])))
-    return Standing(ready, "no router pod is ready; see kubectl describe deployment noria-router")
+    namespace = obj["metadata"]["namespace"]
+    ready = sum(map(router.ready, router.pods(ctx.store, namespace)))
+    text = "no router pod is ready; see kubectl describe deployment noria-router"
+    return Standing(ready, text, router_certificates.trouble(ctx.store, obj))
 
 
 async def apply(ctx: Context, owner: Json, _: State) -> None:

@@ -16,6 +16,13 @@ def passes_probe(pod: Json) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
+def waits_for_volumes(pod: Json) -> bool:
+    """Whether it has a node, and what it mounts is not there yet; then its images are pulled."""
+    conditions = {one["type"]: one["status"] for one in pod.get("status", {}).get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled") == "True"
+    return scheduled and conditions.get("PodReadyToStartContainers") != "True"
+
+
 def ended(pod: Json) -> bool:
     """Whether its containers have ended for good: an evicted pod stands there for long after that."""
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")

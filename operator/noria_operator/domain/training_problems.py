@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from noria_operator.api.trainingjob import TrainingFailure
 from noria_operator.domain.conditions import clip
-from noria_operator.domain.pod_status import ended
+from noria_operator.domain.pod_status import ended, waits_for_volumes
 
 Json = dict[str, Any]
 
@@ -114,10 +114,7 @@ def _mounting(pod: Json, claims: Mapping[str, Sequence[str]], others: Iterable[J
     """A scheduled pod whose claim is held by a pod on another node. The pod itself does not say so, and
     without such a neighbour it is merely starting: its image is pulled, its volume attached.
     """
-    conditions = {
-        condition["type"]: condition["status"] for condition in pod.get("status", {}).get("conditions", [])
-    }
-    if conditions.get("PodScheduled") != "True" or conditions.get("PodReadyToStartContainers") == "True":
+    if not waits_for_volumes(pod):
         return None
     single = {name for name in claims_of(pod) if claims.get(name) and _one_node(claims[name])}
     away = (other for other in others if _elsewhere(pod, other))

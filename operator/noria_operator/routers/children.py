@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from noria_operator.api import names
 from noria_operator.domain.access import Guard, guard
 from noria_operator.domain.keys import derive, router_token
+from noria_operator.domain.training_times import stamp
 from noria_operator.routers import tls
 from noria_operator.routers.bootstrap import CONFIG_FILE, TLS_DIR, Bootstrap, bootstrap
 from noria_operator.routers.router_pod import MEMORY, labels, selector, template
@@ -34,6 +36,9 @@ RESTARTED_ANNOTATION = f"{names.GROUP}/restarted"
 """On the pod template: the value of RESTART_ANNOTATION it was made for."""
 CERTIFICATES_ANNOTATION = f"{names.GROUP}/certificates"
 """On the pod template: the Secrets with certificates that it mounts."""
+MISSING_ANNOTATION = f"{names.GROUP}/missing-certificates"
+"""On the router's Deployment: Secrets that its pods do without, as they could not mount them, and since when.
+"""
 GUARDS_ANNOTATION = f"{names.GROUP}/guards"
 """On the pod template: digest of the rules by which it lets callers in."""
 DISCOVERY_ANNOTATION = f"{names.GROUP}/discovery"
@@ -57,7 +62,8 @@ TEMPLATE_ANNOTATION = f"{names.GROUP}/template"
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What this installation says about routers; `replicas` is the largest that a ModelDeployment asks
-    for, `certificates` the Secrets with certificates that any of them names, `guards` who may call them."""
+    for, `certificates` the Secrets with certificates that any of them names but for the `missing` ones,
+    `guards` who may call them."""
 
     image: str
     xds_address: str
@@ -67,6 +73,7 @@ class Settings:
     replicas: int = 2
     concurrency: int = 2
     certificates: tuple[str, ...] = ()
+    missing: Mapping[str, datetime] = field(default_factory=dict)
     guards: tuple[Guard, ...] = ()
 
 
@@ -77,7 +84,7 @@ def replicas_wanted(deployments: Iterable[Json]) -> int:
 
 def certificates_wanted(deployments: Iterable[Json]) -> tuple[str, ...]:
     """The Secrets with certificates that ModelDeployments of the namespace name, in order."""
-    return tuple(sorted({name for each in deployments if (name := _certificate(each))}))
+    return tuple(sorted({name for each in deployments if (name := certificate(each))}))
 
 
 def guards_wanted(deployments: Iterable[Json]) -> tuple[Guard, ...]:
@@ -108,7 +115,9 @@ def deployment(namespace: str, owners: Iterable[Json], settings: Settings, *, li
     """
     pod = _kept_template(namespace, settings, live) or _template(namespace, settings, live)
     metadata = _metadata(namespace, owners)
+    noted = ",".join(f"{name}={stamp(at)}" for name, at in sorted(settings.missing.items()))
     metadata["annotations"] = {TEMPLATE_ANNOTATION: json.dumps(pod, sort_keys=True)}
+    metadata["annotations"] |= {MISSING_ANNOTATION: noted} if noted else {}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -185,7 +194,7 @@ def deployment_service(owner: Json) -> Json:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": meta["name"], "namespace": meta["namespace"], "labels": own},
-        "spec": _service_spec(secured=bool(_certificate(owner))),
+        "spec": _service_spec(secured=bool(certificate(owner))),
     }
 
 
@@ -213,6 +222,11 @@ def drain_token(settings: Settings, namespace: str) -> str:
 def by_pods(made: Json) -> bool:
     """Whether a router's pod, or a template of pods, asks only operators that take endpoints from pods."""
     return bool((made["metadata"].get("annotations") or {}).get(DISCOVERY_ANNOTATION) == DISCOVERY)
+
+
+def certificate(deployment: Json) -> str:
+    """The Secret with its certificate that a ModelDeployment names; empty where it names none."""
+    return str(((deployment["spec"].get("router") or {}).get("tls") or {}).get("secretName", ""))
 
 
 def _config(namespace: str, settings: Settings) -> str:
@@ -304,10 +318,6 @@ def _metadata(namespace: str, owners: Iterable[Json]) -> Json:
         "labels": labels(),
         "ownerReferences": references,
     }
-
-
-def _certificate(deployment: Json) -> str:
-    return str(((deployment["spec"].get("router") or {}).get("tls") or {}).get("secretName", ""))
 
 
 def _service_spec(*, secured: bool) -> Json:
