@@ -14,6 +14,8 @@ from typing import Any
 from noria_operator.controllers import router, router_certificates
 from noria_operator.controllers.context import Config, Context
 from noria_operator.controllers.routing import Counters, Standing, Timings
+from noria_operator.domain.access import lost_headers
+from noria_operator.domain.rollout_conditions import Trouble
 from noria_operator.domain.rollout_observed import InForce
 from noria_operator.domain.rollout_policy import Policy
 from noria_operator.domain.rollout_state import Revision, State
@@ -47,7 +49,9 @@ async def standing(ctx: Context, obj: Json) -> Standing:
     namespace = obj["metadata"]["namespace"]
     ready = sum(map(router.ready, router.pods(ctx.store, namespace)))
     text = "no router pod is ready; see kubectl describe deployment noria-router"
-    return Standing(ready, text, router_certificates.trouble(ctx.store, obj))
+    lost = lost_headers(obj)
+    trouble = router_certificates.trouble(ctx.store, obj)
+    return Standing(ready, text, trouble or (Trouble("HeaderTakenOff", lost) if lost else None))
 
 
 async def apply(ctx: Context, owner: Json, _: State) -> None:

@@ -112,6 +112,23 @@ def guard(deployment: Json) -> Guard | None:
     )
 
 
+def lost_headers(deployment: Json) -> str:
+    """Which headers that versions are to be chosen by are taken off before, as they hold a credential; empty
+    where none is.
+    """
+    rules, strategy = guard(deployment), deployment["spec"].get("strategy") or {}
+    if rules is None:
+        return ""
+    sticky, arms = strategy.get("sticky") or {}, (strategy.get("experiment") or {}).get("arms") or ()
+    asked = [("sticky", sticky.get("header", ""))]
+    for where, ones in (("steps", strategy.get("steps") or ()), ("experiment", arms)):
+        asked += [(where, header["name"]) for one in ones for header in one.get("match") or ()]
+    taken = {rules.header if rules.keys else "", "authorization" if rules.issuer else ""} - {""}
+    lost = [f"{name} in spec.strategy.{where}" for where, name in asked if name.lower() in taken]
+    why = "spec.router.access takes this header off before a version is chosen by it; name another one"
+    return f"{', '.join(dict.fromkeys(lost))}: {why}" if lost else ""
+
+
 def enforced(deployment: Json) -> bool:
     """Whether routers are to let nobody in unchecked: always, but for a deployment that was open, until every
     router can check."""

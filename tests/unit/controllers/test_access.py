@@ -22,7 +22,7 @@ from tests.unit.controllers.serving_api import (
 from tests.unit.controllers.test_modeldeployment import condition
 
 from noria_operator.controllers import access, modeldeployment
-from noria_operator.domain.access import Held, Told, guard
+from noria_operator.domain.access import Held, Told, guard, lost_headers
 from noria_operator.kube.kinds import POD
 from noria_operator.routers.source import routed
 
@@ -82,6 +82,36 @@ async def test_one_that_was_open_is_guarded_once_every_router_can_check(tmp_path
     routers.told = [report(api), Told()]
     await settle(api, routers, tmp_path)
     assert is_guarded(api), "a router that forgot closes, it does not open"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "where"),
+    [
+        ({"sticky": {"header": "x-api-key"}}, "x-api-key in spec.strategy.sticky"),
+        ({"steps": [{"match": [{"name": "X-Api-Key", "value": "k"}], "pause": True}]}, "X-Api-Key in spec."),
+        ({"sticky": {"header": "x-user"}}, ""),
+        ({"sticky": {"cookie": "uid"}}, ""),
+        ({"sticky": {"header": "authorization"}}, ""),
+    ],
+)
+async def test_a_header_that_is_taken_off_before_a_version_is_chosen_by_it_is_told(
+    tmp_path: Path, strategy: Json, where: str
+) -> None:
+    api, routers = serving(**ACCESS, strategy=strategy)
+    routers.told = [report(api)]
+    await settle(api, routers, tmp_path)
+    found = next(one for one in api.status["conditions"] if one["type"] == "Stalled")
+    assert (found["status"], found["reason"] == "HeaderTakenOff") == (str(bool(where)), bool(where))
+    assert found.get("message", "").startswith(where)
+
+
+def test_arms_and_tokens_have_such_headers_too() -> None:
+    jwt = {"issuer": "me", "audiences": ["a"], "jwks": {"secretName": "keys"}}
+    arms = [{"version": "m-2", "match": [{"name": "Authorization", "value": "x"}]}]
+    spec = {"router": {"access": {"jwt": jwt}}, "strategy": {"experiment": {"arms": arms}}}
+    made = {"metadata": {"name": "flights"}, "spec": spec}
+    assert lost_headers(made).startswith("Authorization in spec.strategy.experiment: ")
+    assert not lost_headers(made | {"spec": {"strategy": spec["strategy"]}})
 
 
 async def test_a_secret_that_goes_is_told_and_opens_nothing(tmp_path: Path) -> None:
