@@ -1,7 +1,7 @@
 """What the statuses of all kinds share: conditions (kstatus), commands, triggers, metadata.
 
 Comes in: JSON of a status. Goes out: its typed parts. Invariant: every kind carries Ready, Reconciling and
-Stalled with `observedGeneration`, so that `kubectl wait`, `helm --wait`, Flux and Argo understand it
+Stalled with `observedGeneration`, so that `kubectl wait`, `helm --wait` and Flux understand it
 (`domain.conditions` says when they change).
 """
 
