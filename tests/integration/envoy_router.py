@@ -346,6 +346,7 @@ async def router(
     guards: Sequence[Guard] = (),
     access: Path | None = None,
     drain_longest: int = 1,
+    address: str = "127.0.0.1",
 ) -> AsyncIterator[Router]:
     """Envoy with the bootstrap that the operator writes; ready or not when this returns. `certificates` is
     where Secrets with certificates are mounted, each in a directory of its name; `access` where keys of
@@ -364,7 +365,7 @@ async def router(
             tls=names,
             tls_port=free_port(),
             sds_dir=directory,
-            address="127.0.0.1",
+            address=address,
             traffic_port=free_port(),
             stats_port=free_port(),
             guards=tuple(guards),

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
 from tests.integration.envoy_router import Cluster, discovery, router, upstream
 from tools.ports import free_port
+
+from noria_operator.routers.http import EVERYWHERE
+from noria_serving.server.grpc.hold import _ipv6
 
 HEADER = "x-noria-scope"
 
@@ -48,6 +52,21 @@ async def test_hosts_come_first_then_paths_and_nobody_chooses_otherwise() -> Non
             assert second.host == "elsewhere", "a server is told the host that was asked"
             assert (await envoy.get("version.noria.internal", "/unknown"))[0] == 404
             assert await envoy.weights("n") == {"n-1": 100}
+
+
+async def test_clients_and_probes_of_either_family_are_answered_where_the_cluster_has_ipv6() -> None:
+    if not _ipv6():
+        pytest.skip("no IPv6 here")
+    cluster, port = Cluster(), free_port()
+    cluster.deployment("m", {"m-1": 100})
+    async with upstream("m-1") as server:
+        cluster.endpoints("m-1", server.port)
+        async with discovery(cluster.store(), port), router(port, address=EVERYWHERE) as envoy:
+            await envoy.until_ready()
+            assert await envoy.get("m") == (200, "m-1")
+            for url in (f"http://[::1]:{envoy.traffic}/v2/models/m", f"http://[::1]:{envoy.stats}/ready"):
+                async with envoy.session.get(url) as answer:
+                    assert answer.status == 200
 
 
 async def test_a_body_that_says_it_is_too_long_reaches_no_server_and_one_in_chunks_does() -> None:

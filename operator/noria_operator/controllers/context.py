@@ -37,6 +37,7 @@ from noria_operator.kube.kinds import Json, Key, Kind
 from noria_operator.kube.lease import SHARED
 from noria_operator.kube.store import Store
 from noria_operator.recent import Recent
+from noria_operator.routers.http import EVERYWHERE
 from noria_operator.tasks import Turns
 from noria_serving import contract
 
@@ -79,6 +80,9 @@ class Config:
     """NORIA_MASTER_KEY_FILE: the key that all others are derived from."""
     xds_address: str = "noria-operator:18000"
     """NORIA_XDS_ADDRESS: host:port where routers reach the operator."""
+    router_address: str = "0.0.0.0"
+    """From NORIA_POD_IPS, the comma list of the addresses of the operator's pod: routers listen on IPv6, too,
+    where it has one; elsewhere a node may not know IPv6 at all."""
     http_port: int = 8080
     """NORIA_HTTP_PORT: health and metrics; 0 takes any free port."""
     xds_port: int = 18000
@@ -140,6 +144,7 @@ class Config:
             router_image=env.get("NORIA_ROUTER_IMAGE", ""),
             master_key_file=Path(env.get("NORIA_MASTER_KEY_FILE", "/var/run/noria/master-key")),
             xds_address=env.get("NORIA_XDS_ADDRESS", "noria-operator:18000"),
+            router_address=EVERYWHERE if ":" in env.get("NORIA_POD_IPS", "") else "0.0.0.0",
             http_port=_port(env, "NORIA_HTTP_PORT", 8080),
             xds_port=_port(env, "NORIA_XDS_PORT", 18000),
             image_pull_policy=env.get("NORIA_IMAGE_PULL_POLICY", "IfNotPresent"),

@@ -193,6 +193,7 @@ def _settings(ctx: Context, owners: Sequence[Json], mounted: Certificates) -> ch
         master_key=ctx.config.master_key(),
         pull_policy=ctx.config.image_pull_policy,
         pull_secrets=ctx.config.pull_secrets,
+        address=ctx.config.router_address,
         replicas=children.replicas_wanted(owners),
         certificates=mounted.mount,
         missing=mounted.missing,

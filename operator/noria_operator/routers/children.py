@@ -62,14 +62,15 @@ TEMPLATE_ANNOTATION = f"{names.GROUP}/template"
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What this installation says about routers; `replicas` is the largest that a ModelDeployment asks
-    for, `certificates` the Secrets with certificates that any of them names but for the `missing` ones,
-    `guards` who may call them."""
+    for, `address` where their pods listen, `certificates` the Secrets with certificates that any of them
+    names but for the `missing` ones, `guards` who may call them."""
 
     image: str
     xds_address: str
     master_key: bytes
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
+    address: str = "0.0.0.0"
     replicas: int = 2
     concurrency: int = 2
     certificates: tuple[str, ...] = ()
@@ -235,6 +236,7 @@ def _config(namespace: str, settings: Settings) -> str:
         token=router_token(settings.master_key, namespace),
         drain_token=drain_token(settings, namespace),
         xds_address=settings.xds_address,
+        address=settings.address,
         heap_bytes=MEMORY * 4 // 5,
         tls=settings.certificates,
         guards=settings.guards,

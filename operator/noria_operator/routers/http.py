@@ -18,9 +18,14 @@ PREVIOUS_HOSTS: Json = {
 """A retry goes to a host that was not tried yet."""
 
 
+EVERYWHERE = "::"
+"""Every address of IPv6 and of IPv4, to listen on."""
+
+
 def socket(address: str, port: int) -> Json:
     """A TCP address."""
-    return {"socket_address": {"address": address, "port_value": port}}
+    both = {"ipv4_compat": True} if address == EVERYWHERE else {}
+    return {"socket_address": {"address": address, "port_value": port, **both}}
 
 
 def pipe(path: str) -> Json:

@@ -261,7 +261,21 @@ def _failed(error: NoriaError) -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
+    """`0.0.0.0` stands for every address, as gRPC's library takes it: IPv6's, too, where there are any."""
+    if host == "0.0.0.0":
+        with contextlib.suppress(OSError):
+            return _bound(socket.AF_INET6, "::", port)
+    return _bound(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
+
+
+def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    sock = socket.socket(family)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
     return sock

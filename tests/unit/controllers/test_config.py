@@ -45,6 +45,15 @@ def test_signatures_may_be_required_everywhere_but_not_without_a_key() -> None:
         Config.from_env(everywhere)
 
 
+@pytest.mark.parametrize(
+    ("addresses", "listens"),
+    [("10.0.0.7", "0.0.0.0"), ("fd00::7", "::"), ("10.0.0.7,fd00::7", "::"), ("", "0.0.0.0")],
+)
+def test_routers_listen_on_ipv6_where_the_operator_has_such_an_address(addresses: str, listens: str) -> None:
+    config = Config.from_env({"NORIA_NAMESPACE": "noria", "NORIA_POD_IPS": addresses})
+    assert config.router_address == listens
+
+
 def test_no_list_of_namespaces_means_all_of_them() -> None:
     assert Config.from_env({"NORIA_NAMESPACE": "noria"}).watch_namespaces == ()
 

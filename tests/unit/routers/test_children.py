@@ -246,3 +246,14 @@ def test_the_port_for_tls_is_there_for_those_who_ask_for_it() -> None:
     assert ports(children.deployment_service(asked)) == {80, 443, 8082}
     assert ports(children.deployment_service(owner("n"))) == {80, 8082}
     assert ports(children.service("shop", [], secured("a"))) == {80, 443, 8082}
+
+
+def test_routers_listen_on_both_families_where_the_cluster_has_ipv6() -> None:
+    def listening(settings: Settings) -> list[dict[str, Any]]:
+        config = json.loads(children.secret("shop", settings, running())["stringData"]["envoy.json"])
+        found = [one["address"] for one in config["static_resources"]["listeners"]]
+        return [one["socket_address"] for one in found if "socket_address" in one]
+
+    both = listening(replace(SETTINGS, address="::", certificates=("a",)))
+    assert [(one["address"], one["ipv4_compat"]) for one in both] == [("::", True)] * 3
+    assert all(one.keys() == {"address", "port_value"} for one in listening(SETTINGS))
