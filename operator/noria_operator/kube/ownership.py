@@ -29,14 +29,17 @@ def owned(desired: Json, owner: Json | None) -> Json:
 
 
 def controller_reference(owner: Json) -> Json:
-    """The ownerReference that makes the garbage collector remove a child with its owner."""
+    """The ownerReference that makes the garbage collector remove a child with its owner.
+
+    It blocks no deletion in the foreground: where OwnerReferencesPermissionEnforcement is on, as on
+    OpenShift, that takes the right to set finalizers on the owner.
+    """
     return {
         "apiVersion": owner["apiVersion"],
         "kind": owner["kind"],
         "name": owner["metadata"]["name"],
         "uid": owner["metadata"]["uid"],
         "controller": True,
-        "blockOwnerDeletion": True,
     }
 
 

@@ -55,6 +55,13 @@ def writer() -> tuple[Writer, Scripted, Store, Server]:
     return Writer(client, store, LoopClock()), client, store, server
 
 
+def test_a_child_goes_with_its_owner_and_needs_no_right_to_its_finalizers() -> None:
+    """Where OwnerReferencesPermissionEnforcement is on, blocking the owner's deletion takes that right."""
+    (reference,) = owned(DESIRED, OWNER)["metadata"]["ownerReferences"]
+    assert reference["controller"]
+    assert "blockOwnerDeletion" not in reference
+
+
 async def test_an_unchanged_child_is_applied_once() -> None:
     write, client, store, _ = writer()
     first = await write.apply(DEPLOYMENT, DESIRED, owner=OWNER)
