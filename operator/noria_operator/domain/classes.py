@@ -73,8 +73,8 @@ def macro(metric: str, table: Sequence[float]) -> tuple[float, float] | None:
             mean += shares[row][column] * slope
             squares += shares[row][column] * slope**2
     value = sum(part[0] for part in parts.values()) / len(occur)
-    behind = (_BEHIND[metric](actual[one], predicted[one]) * total for one in occur)
-    more = sum((1 / max(1.0, count) / len(occur)) ** 2 for count in behind)
+    told = ((_BEHIND[metric](actual[one], predicted[one]), actual[one] + predicted[one]) for one in occur)
+    more = sum((1 / max(1.0, (own or other) * total) / len(occur)) ** 2 for own, other in told)
     return value, max(0.0, squares - mean**2) / total + more
 
 

@@ -78,6 +78,16 @@ def test_a_class_with_one_label_may_be_all_wrong() -> None:
         assert found[1] ** 0.5 == pytest.approx(1 / 4, rel=0.01), "as much as that class counts for"
 
 
+@pytest.mark.parametrize(("metric", "turned"), [("precision", False), ("recall", True)])
+def test_a_class_that_is_never_predicted_or_never_true_blurs_nothing(metric: str, turned: bool) -> None:
+    """The last of five, by a hundredth of all labels."""
+    table = np.diag((40_000.0, 30_000, 20_000, 9_000, 0))
+    table[4, 0] = 1_000
+    found = macro(metric, (table.T if turned else table).ravel())
+    assert found is not None
+    assert found[1] ** 0.5 < 0.001
+
+
 @pytest.mark.simulated
 @pytest.mark.parametrize("metric", list(MACRO))
 def test_a_rare_class_that_comes_twice_in_a_window_is_no_loss_when_it_comes_once(metric: str) -> None:
