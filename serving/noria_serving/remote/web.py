@@ -89,12 +89,12 @@ class Client:
         """The body in pieces; one that breaks off is asked for from there, and skipped up to there by servers
         that know no ranges. The caller checks its digest.
         """
-        done, tag, attempt, counted = 0, "", -1, 0
-        while attempt < ATTEMPTS - 1:
-            attempt, counted = (0, done) if done - counted >= PIECE else (attempt + 1, counted)
+        done, counted, tries, tag = 0, 0, 0, ""
+        while True:
             asked = dict(headers or {})
             if done:
                 asked |= {"Range": f"bytes={done}-"} | ({"If-Range": tag} if tag else {})
+            broken = NoriaError(Reason.STORAGE_UNAVAILABLE, f"{shown(url)} breaks off again and again")
             try:
                 answer = expect(self.get(url, asked), 200, 206)
                 skip = 0 if answer.status == 206 else done
@@ -113,14 +113,15 @@ class Client:
                 if expected is None or seen >= expected:
                     return
             except (OSError, http.client.HTTPException) as error:
-                if attempt == ATTEMPTS - 1:
-                    raise unreachable(url, error) from error
+                broken = unreachable(url, error)
             except NoriaError as error:
-                cut = isinstance(error.__cause__, (OSError, http.client.HTTPException))
-                if not (done and cut) or attempt == ATTEMPTS - 1:
+                if not (done and isinstance(error.__cause__, (OSError, http.client.HTTPException))):
                     raise
-                time.sleep(PAUSE * 2**attempt)
-        raise NoriaError(Reason.STORAGE_UNAVAILABLE, f"{shown(url)} breaks off again and again")
+                broken = error
+                time.sleep(PAUSE * 2**tries)
+            tries, counted = (0, done) if done - counted >= PIECE else (tries + 1, counted)
+            if tries == ATTEMPTS:
+                raise broken
 
     def _once(self, url: str, headers: Mapping[str, str]) -> Answer:
         parts = split(url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import socket
@@ -164,3 +165,26 @@ def test_a_body_may_break_off_as_often_as_it_goes_on(monkeypatch: pytest.MonkeyP
     ends = answering(monkeypatch, *parts)
     assert b"".join(Client().stream("https://models.example/4")) == whole
     assert len(paths(ends)) == 8
+
+
+def test_the_last_try_in_a_row_may_get_on_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "PIECE", 4)
+    whole = bytes(range(20))
+    ends_at = [0, 4, 5, 6, 7, 8, 14, 20]
+    parts = [
+        reply(206 if at else 200, f"Content-Length: {20 - at}", body=whole[at:to])
+        for at, to in itertools.pairwise(ends_at)
+    ]
+    ends = answering(monkeypatch, *parts)
+    assert b"".join(Client().stream("https://models.example/4")) == whole
+    assert len(paths(ends)) == 7
+
+
+def test_a_token_that_no_header_can_hold_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps({"token": f"{SECRET}\nx"}).encode()
+    realm = 'WWW-Authenticate: Bearer realm="https://auth.example/token"'
+    ends = answering(monkeypatch, reply(401, realm), reply(200, f"Content-Length: {len(body)}", body=body))
+    with pytest.raises(NoriaError, match="no header can hold") as caught:
+        open_source("oci://r.example/team/m:4")
+    assert SECRET not in caught.value.message
+    assert len(paths(ends)) == 2
