@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.training_locations import Location
 from noria_operator.domain.triggers_runs import held
 
@@ -31,20 +32,33 @@ def _mismatch(obj: Json, deployment: Json | None) -> str:
 
 
 def _feeds_itself(spec: Json) -> str:
-    """Which trigger would take what a run writes for new data."""
-    template = spec["template"]["spec"]
+    """Which trigger would take what a run writes for new data, and start the next one by that alone."""
+    triggers, fed = spec.get("triggers", ()), _fed(spec)
+    for trigger in triggers:
+        combined = trigger.get("combine")
+        names = combined["of"] if combined else [trigger["name"]]
+        needed = combined.get("atLeast", len(names)) if combined else 1
+        found = [name for name in names if name in fed]
+        if len(found) >= needed and TriggerSpec.model_validate(trigger).effect == "Retrain":
+            return (
+                f"trigger {found[0]} watches data set {fed[found[0]]}, and template.spec.output lies in its "
+                "location, so that each run would start the next one: let runs write elsewhere, or let the "
+                "data set name the folder with the rows alone"
+            )
+    return ""
+
+
+def _fed(spec: Json) -> dict[str, str]:
+    """Triggers that see what runs write, and in which data set."""
+    template, found = spec["template"]["spec"], {}
     for trigger in spec.get("triggers", ()):
         rule = trigger.get("dataChange")
         if rule is None or rule.get("dvcFile"):
             continue
         source = next(one for one in template["data"] if one["name"] == rule["data"])
         if Location.parse(source["uri"]).holds(Location.parse(template["output"]["uri"])):
-            return (
-                f"trigger {trigger['name']} watches data set {rule['data']}, and template.spec.output lies "
-                "in its location, so that each run would start the next one: let runs write elsewhere, or "
-                "let the data set name the folder with the rows alone"
-            )
-    return ""
+            found[trigger["name"]] = rule["data"]
+    return found
 
 
 def _uncounted(spec: Json) -> str:

@@ -47,6 +47,28 @@ def test_a_run_may_not_write_into_what_a_trigger_watches(
 
 
 @pytest.mark.parametrize(
+    ("own", "combined", "refused"),
+    [
+        ("Observe", None, False),
+        ("Warn", None, False),
+        ("Block", None, False),
+        ("Retrain", None, True),
+        ("Observe", {}, False),  # the schedule has to come, too
+        ("Observe", {"atLeast": 1}, True),
+    ],
+)
+def test_a_trigger_that_starts_no_run_by_itself_may_see_what_runs_write(
+    own: str, combined: Json | None, refused: bool
+) -> None:
+    either = {"name": "either", "combine": {"of": ["fresh", "quality"], **(combined or {})}}
+    quality = {"name": "quality", "performance": {"metric": "auc", "min": "0.6"}, "action": "Observe"}
+    rest = [quality] if combined is None else [quality, either]
+    inside = writing("pvc://ml/flights", "pvc://ml/flights/models")
+    said = unusable(training(triggers=[FRESH | {"action": own}, *rest], template=inside), deployment(1))
+    assert ("trigger fresh watches" in said) is refused
+
+
+@pytest.mark.parametrize(
     ("resources", "refused"),
     [
         (None, True),
