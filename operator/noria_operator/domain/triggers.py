@@ -136,7 +136,9 @@ def window_key(entry: Json) -> str:
 
 
 def answered_by(trigger: TriggerSpec) -> Literal["Wanted", "Own"]:
-    """Any run answers what asks for one; a warning stands whoever starts a run."""
+    """Any run answers what asks for one; a warning stands whoever starts a run, unless it is part of a
+    combination that asks for one.
+    """
     return "Wanted" if trigger.effect == "Retrain" else "Own"
 
 
