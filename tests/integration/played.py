@@ -73,6 +73,8 @@ class Api:
     def __init__(self, *scripts: Script, whole: Answer = refuses) -> None:
         self._scripts = list(scripts)
         self._whole = whole
+        self.forbidden: set[str] = set()
+        """Namespaces in which nothing may be read."""
         self.asked = 0
         self.lists = 0
         self.watches = 0
@@ -91,6 +93,8 @@ class Api:
         return web.json_response(answers[request.path])
 
     async def collection(self, request: web.Request) -> web.StreamResponse:
+        if request.match_info.get("namespace") in self.forbidden:
+            return web.json_response({"kind": "Status", "code": 403, "reason": "Forbidden"}, status=403)
         if request.query.get("watch") != "true":
             self.lists += 1
             listed = {"metadata": {"resourceVersion": "10"}, "items": [job("listed", 5)]}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 
 from noria_operator.kube import metrics
 from noria_operator.kube.client import Client
-from noria_operator.kube.errors import ApiError
+from noria_operator.kube.errors import ApiError, Forbidden
 from noria_operator.kube.kinds import Kind
 from noria_operator.kube.store import Store
 from noria_operator.kube.stream import State, Stream
@@ -24,6 +24,8 @@ from noria_operator.kube.watch import PERIOD
 log = logging.getLogger(__name__)
 
 RETRY = 5.0
+FORBIDDEN = 60.0
+"""Seconds until a list is tried again for which there is no right: somebody has to give it."""
 PATIENCE = 1.5
 """Periods after which a stream is listed that has not told its state meanwhile."""
 
@@ -81,7 +83,8 @@ class Resync:
                     await self._compare(stream)
                 except ApiError as error:
                     log.warning("A list failed and is repeated", extra=_about(stream) | {"error": str(error)})
-                    asyncio.get_running_loop().call_later(RETRY, self.request, stream)
+                    pause = FORBIDDEN if isinstance(error, Forbidden) else RETRY
+                    asyncio.get_running_loop().call_later(pause, self.request, stream)
 
     async def _tick(self) -> None:
         while True:

@@ -142,7 +142,7 @@ class Watcher:
 
     async def _kopf(self, stop: threading.Event) -> None:
         try:
-            whole = await tells_all(self._endpoint, self.streams[0])
+            whole = await tells_all(self._endpoint, self.streams)
             await kopf.operator(
                 registry=self._registry(),
                 settings=self._settings(whole=whole),

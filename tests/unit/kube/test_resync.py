@@ -16,16 +16,16 @@ STREAMS: list[Stream] = [(DEPLOYMENT, "a"), (DEPLOYMENT, "b"), (POD, "a"), (POD,
 
 
 class Lists:
-    """Answers lists with what is in `items`; `down` refuses."""
+    """Answers lists with what is in `items`; `down` is the status that it refuses with."""
 
     def __init__(self) -> None:
         self.items: list[Json] = []
-        self.down = False
+        self.down = 0
         self.position = 100
 
     def __call__(self, request: Request) -> Answer:
         if self.down:
-            return refusal(503)
+            return refusal(self.down)
         found = self.items if request.kind == DEPLOYMENT and "/a/" in request.path else []
         return Answer(200, {"metadata": {"resourceVersion": str(self.position)}, "items": found})
 
@@ -89,13 +89,28 @@ async def test_a_list_that_fails_deletes_nothing_and_is_repeated() -> None:
     store.observe("ADDED", mine)
     made, _ = resync(lists, store, [])
     task = asyncio.create_task(made.run())
-    lists.down = True
+    lists.down = 503
     made.request(STREAMS[0])
     await asyncio.sleep(7)
     assert len(store.list(DEPLOYMENT)) == 1
-    lists.down = False
+    lists.down = 0
     await asyncio.sleep(30)
     assert store.list(DEPLOYMENT) == []
+    task.cancel()
+
+
+async def test_a_list_that_is_forbidden_takes_nothing_out_and_is_tried_again_each_minute() -> None:
+    """As of a namespace that was deleted with the Role in it."""
+    store, lists, mine = Store(), Lists(), obj()
+    mine["metadata"]["namespace"] = "a"
+    store.observe("ADDED", mine)
+    made, client = resync(lists, store, [])
+    task = asyncio.create_task(made.run())
+    lists.down = 403
+    made.request(STREAMS[0])
+    await asyncio.sleep(150)
+    assert len(client.sent) == 3
+    assert len(store.list(DEPLOYMENT)) == 1
     task.cancel()
 
 
