@@ -145,12 +145,14 @@ class Operator:
             told=self._told,
             period=parts.resync_period,
         )
+        self._restored = asyncio.Event()
         self._resync = Resync(
             parts.client,
             self.store,
             selectors(config),
             self._watcher.streams,
             done=self._wake_all,
+            restored=self._restored.set,
             period=parts.resync_period,
         )
         self._leading_since: float | None = None
@@ -173,9 +175,18 @@ class Operator:
     async def _watch(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look_again(stop), name="namespaces")
+            tasks.create_task(self._begin_anew(stop), name="restored")
             await _kinds_exist(self._parts.client, self._parts.config)
             tasks.create_task(self._watcher.run(), name="events")
             tasks.create_task(self._resync.run(), name="resync")
+
+    async def _begin_anew(self, stop: asyncio.Event) -> None:
+        """Stop once the cluster went back: what is known here is newer than all that comes."""
+        await self._restored.wait()
+        log.warning(
+            "The process ends, to begin anew: resourceVersions went back, as etcd that was restored has"
+        )
+        stop.set()
 
     async def _look_again(self, stop: asyncio.Event) -> None:
         """Stop once a namespace that was left out may be read, or one that is waited for may not: the next

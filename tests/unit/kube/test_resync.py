@@ -22,6 +22,7 @@ class Lists:
         self.items: list[Json] = []
         self.down = 0
         self.position = 100
+        self.restored = asyncio.Event()
 
     def __call__(self, request: Request) -> Answer:
         if self.down:
@@ -36,7 +37,8 @@ def resync(lists: Lists, store: Store, rounds: list[float]) -> tuple[Resync, Scr
     def done() -> None:
         rounds.append(asyncio.get_running_loop().time())
 
-    return Resync(client, store, SELECTORS, STREAMS, done=done, period=600), client
+    restored = lists.restored.set
+    return Resync(client, store, SELECTORS, STREAMS, done=done, restored=restored, period=600), client
 
 
 async def test_a_kind_is_synced_when_all_its_namespaces_were_listed() -> None:
@@ -143,4 +145,28 @@ async def test_what_watches_tell_is_not_listed_until_they_stop() -> None:
     await asyncio.sleep(600)
     assert len(client.sent) == len(STREAMS)
     assert len(rounds) == 5
+    task.cancel()
+
+
+async def test_all_there_is_at_an_earlier_version_means_that_the_cluster_was_restored() -> None:
+    """A list may be older than a state that came while it was read: each way is held against itself."""
+    lists, store = Lists(), Store()
+    made, _ = resync(lists, store, [])
+    task = asyncio.create_task(made.run())
+    for position in (100, 0, 120):  # 0: an answer without one
+        lists.position = position
+        made.request(STREAMS[0])
+        await asyncio.sleep(1)
+    for position in (110, 110, 130):
+        made.told(State(STREAMS[0], set(), position))
+    store.observe("ADDED", obj(version=125))
+    assert not lists.restored.is_set()
+    made.told(State(STREAMS[0], set(), 129))
+    assert lists.restored.is_set()
+    assert store.list(DEPLOYMENT), "nothing is concluded"
+    lists.restored.clear()
+    lists.position = 119
+    made.request(STREAMS[0])
+    await asyncio.sleep(1)
+    assert lists.restored.is_set()
     task.cancel()
