@@ -87,7 +87,7 @@ async def read(way: str, kubeconfig: Path, api_server: int) -> Reading:
             resync.told(state)
             states.put_nowait(time.monotonic())
 
-        resync = Resync(client, store, selectors, [STREAM], done=lambda: None)
+        resync = Resync(client, store, selectors, [STREAM], done=lambda: None, restored=lambda: None)
         watcher = watch.Watcher(
             endpoint,
             selectors,

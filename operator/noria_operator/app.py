@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -24,10 +25,11 @@ from noria_operator.evidence.prometheus_counts import PrometheusCounts
 from noria_operator.evidence.router import FRESH, RouterReader
 from noria_operator.evidence.server import FRESH as SERVERS_FRESH
 from noria_operator.evidence.server import CounterReader
-from noria_operator.kube import kinds
+from noria_operator.kube import kinds, namespaces
 from noria_operator.kube.apply import Writer
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Clock
+from noria_operator.kube.errors import ApiError
 from noria_operator.kube.events import Events
 from noria_operator.kube.lease import LeaseLost
 from noria_operator.kube.login import Endpoint, LoginError, login
@@ -37,6 +39,8 @@ from noria_operator.routers import xds
 
 log = logging.getLogger(__name__)
 
+ASKING_SECONDS = 10.0
+"""How long the API server may take to say which namespaces may be read, before anything else begins."""
 GARBAGE = (10_000, 2, 50)
 """When Python looks for cycles: among new objects once there are so many, less those gone (its own 700 are
 reached within two events of the API server, which hold no cycles); among those left of so many looks; and
@@ -94,11 +98,30 @@ async def serve(config: Config, endpoint: Endpoint) -> None:
     fetcher, routers = Fetcher(), Fetcher()
     try:
         async with Client(endpoint) as client:
-            parts = Parts(config, endpoint, client, CONTROLLERS, context(fetcher, routers), xds_app)
+            readable, left_out = await _readable(client, config)
+            make = context(fetcher, routers)
+            parts = Parts(readable, endpoint, client, CONTROLLERS, make, xds_app, left_out=left_out)
             await Operator(parts).run(stop)
     finally:
         await fetcher.close()
         await routers.close()
+
+
+async def _readable(client: Client, config: Config) -> tuple[Config, frozenset[str]]:
+    """The configuration without the namespaces that may not be read, and these."""
+    try:
+        async with asyncio.timeout(ASKING_SECONDS):
+            left_out = await namespaces.forbidden(client, config.watch_namespaces)
+    except (ApiError, TimeoutError):
+        return config, frozenset()
+    if left_out:
+        log.warning(
+            "Namespaces may not be read and are left out until they may; were they deleted? Take them out of "
+            "watchNamespaces, or create them and run `helm upgrade`",
+            extra={"namespaces": sorted(left_out)},
+        )
+    watched = tuple(name for name in config.watch_namespaces if name not in left_out)
+    return replace(config, watch_namespaces=watched), left_out
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -29,7 +30,7 @@ from noria_operator.controllers import wakeup, worker
 from noria_operator.controllers.context import Config, Context, Controller
 from noria_operator.controllers.pulse import Pulse
 from noria_operator.domain.triggers_gap import SPREAD
-from noria_operator.kube import kinds
+from noria_operator.kube import kinds, namespaces
 from noria_operator.kube.client import Client
 from noria_operator.kube.clock import Attention, CheckedClock, Clock
 from noria_operator.kube.errors import ApiError
@@ -78,6 +79,8 @@ each other, the lease and the next abort wait longer.
 """
 TOGETHER = 0.02
 """Seconds until what was woken by an answer is looked at: answers to what one pass asked come together."""
+LOOK_AGAIN = 60.0
+"""Seconds between looks at which namespaces may be read."""
 DRAIN_SECONDS = 20.0
 """How long workers may finish after SIGTERM; stays below the pod's terminationGracePeriodSeconds."""
 
@@ -102,6 +105,8 @@ class Parts:
     resync_period: float = PERIOD
     drain_seconds: float = DRAIN_SECONDS
     spread: timedelta = SPREAD
+    left_out: frozenset[str] = frozenset()
+    """Namespaces that the installation was given, and that could not be read when it began."""
 
 
 class Operator:
@@ -140,12 +145,14 @@ class Operator:
             told=self._told,
             period=parts.resync_period,
         )
+        self._restored = asyncio.Event()
         self._resync = Resync(
             parts.client,
             self.store,
             selectors(config),
             self._watcher.streams,
             done=self._wake_all,
+            restored=self._restored.set,
             period=parts.resync_period,
         )
         self._leading_since: float | None = None
@@ -157,7 +164,7 @@ class Operator:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. Raises `LeaseLost`, after which the process must end."""
         async with self._served():
-            background = asyncio.create_task(self._watch(), name="watch")
+            background = asyncio.create_task(self._watch(stop), name="watch")
             try:
                 await first(self._lead(stop), background)
             finally:
@@ -165,11 +172,40 @@ class Operator:
                 await self._sender.close()
                 await self.context.close()
 
-    async def _watch(self) -> None:
-        await _kinds_exist(self._parts.client, self._parts.config)
+    async def _watch(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look_again(stop), name="namespaces")
+            tasks.create_task(self._begin_anew(stop), name="restored")
+            await _kinds_exist(self._parts.client, self._parts.config)
             tasks.create_task(self._watcher.run(), name="events")
             tasks.create_task(self._resync.run(), name="resync")
+
+    async def _begin_anew(self, stop: asyncio.Event) -> None:
+        """Stop once the cluster went back: what is known here is newer than all that comes."""
+        await self._restored.wait()
+        log.warning(
+            "The process ends, to begin anew: resourceVersions went back, as etcd that was restored has"
+        )
+        stop.set()
+
+    async def _look_again(self, stop: asyncio.Event) -> None:
+        """Stop once a namespace that was left out may be read, or one that is waited for may not: the next
+        process begins with others. What was listed once is kept: a refusal says nothing of what is there.
+        """
+        watched, left_out = frozenset(self._parts.config.watch_namespaces), self._parts.left_out
+        while watched and not stop.is_set():
+            await asyncio.sleep(LOOK_AGAIN * random.uniform(0.8, 1.2))
+            try:
+                refused = await namespaces.forbidden(self._parts.client, watched | left_out)
+            except ApiError:
+                continue
+            lost = frozenset() if self._resync.complete.is_set() else watched & refused
+            if changed := lost | (left_out - refused):
+                log.warning(
+                    "The process ends, to begin anew: namespaces may be read now, or no longer",
+                    extra={"namespaces": sorted(changed)},
+                )
+                stop.set()
 
     async def _lead(self, stop: asyncio.Event) -> None:
         """Wait for the lease, work while it is held, drain when told to stop."""
@@ -284,12 +320,12 @@ async def _kinds_exist(client: Client, config: Config) -> None:
     """Wait until the API server knows our kinds, and HTTPRoutes where they were said to be there: Kopf looks
     for them once, at its start.
     """
-    waited, namespaces = False, config.watch_namespaces
+    waited, named = False, config.watch_namespaces
     wanted = (*kinds.OWN_KINDS, *((kinds.HTTPROUTE,) if config.gateway else ()))
     while True:
         try:
             for kind in wanted:
-                await client.served(kind, namespaces[0] if namespaces else None)
+                await client.served(kind, named[0] if named else None)
         except ApiError as error:
             if not waited:
                 log.warning(

@@ -3,7 +3,9 @@
 Watches lose events: a deletion between two lists is never told, and a proxy may swallow anything. What is
 there and not in the cache is taken over like an event, so whatever depends on it is woken. Where watches do
 not tell all there is (an API server that does not do it, a state that was cut off), complete lists do. A list
-that fails is tried again and changes nothing; a truncated one is never compared.
+that fails is tried again and changes nothing; a truncated one is never compared. Where all there is stands at
+an earlier resourceVersion than before, etcd was restored from a snapshot: the cache is of a time that never
+was, so `restored` is called instead.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 
 from noria_operator.kube import metrics
 from noria_operator.kube.client import Client
-from noria_operator.kube.errors import ApiError
+from noria_operator.kube.errors import ApiError, Forbidden
 from noria_operator.kube.kinds import Kind
 from noria_operator.kube.store import Store
 from noria_operator.kube.stream import State, Stream
@@ -24,12 +26,16 @@ from noria_operator.kube.watch import PERIOD
 log = logging.getLogger(__name__)
 
 RETRY = 5.0
+FORBIDDEN = 60.0
+"""Seconds until a list is tried again for which there is no right: somebody has to give it."""
 PATIENCE = 1.5
 """Periods after which a stream is listed that has not told its state meanwhile."""
 
 
 class Resync:
-    """Compares one stream at a time. `done` is called when a periodic round is over."""
+    """Compares one stream at a time. `done` is called when a periodic round is over, `restored` when the
+    cluster went back to an earlier state.
+    """
 
     def __init__(
         self,
@@ -39,6 +45,7 @@ class Resync:
         streams: Sequence[Stream],
         *,
         done: Callable[[], object],
+        restored: Callable[[], object],
         period: float = PERIOD,
     ) -> None:
         self._client = client
@@ -46,11 +53,15 @@ class Resync:
         self._selectors = selectors
         self._streams = list(streams)
         self._done = done
+        self._restored = restored
         self._period = period
         self._wanted: dict[Stream, None] = {}
         self._wake = asyncio.Event()
         self._complete: set[Stream] = set()
         self._told: dict[Stream, float] = {}
+        self._stood: dict[tuple[Stream, bool], int] = {}
+        """Where the last list of each stream stood, and the last state (true): lists are asked for one after
+        the other, and so are states."""
         self.complete = asyncio.Event()
         """Set once every stream was compared."""
 
@@ -62,7 +73,7 @@ class Resync:
     def told(self, state: State) -> None:
         """Compare with what a watch began with, of which all that is there is in the store already."""
         self._told[state.stream] = asyncio.get_running_loop().time()
-        self._compared(state.stream, state.uids, state.position, news=state.news)
+        self._compared(state.stream, state.uids, state.position, news=state.news, told=True)
 
     async def run(self) -> None:
         """Serve requests, and every `period` seconds compare what no watch did; ends only when cancelled."""
@@ -81,7 +92,8 @@ class Resync:
                     await self._compare(stream)
                 except ApiError as error:
                     log.warning("A list failed and is repeated", extra=_about(stream) | {"error": str(error)})
-                    asyncio.get_running_loop().call_later(RETRY, self.request, stream)
+                    pause = FORBIDDEN if isinstance(error, Forbidden) else RETRY
+                    asyncio.get_running_loop().call_later(pause, self.request, stream)
 
     async def _tick(self) -> None:
         while True:
@@ -97,9 +109,14 @@ class Resync:
         listing = await self._client.listing(kind, namespace, labels=self._selectors[kind])
         news = sum(self._store.observe(None, obj) for obj in listing.items)
         uids = {obj["metadata"]["uid"] for obj in listing.items}
-        self._compared(stream, uids, listing.position, news=news)
+        self._compared(stream, uids, listing.position, news=news, told=False)
 
-    def _compared(self, stream: Stream, uids: Set[str], position: int, *, news: int) -> None:
+    def _compared(self, stream: Stream, uids: Set[str], position: int, *, news: int, told: bool) -> None:
+        stood = self._stood.get((stream, told), 0)
+        if 0 < position < stood:
+            self._restored()
+            return
+        self._stood[stream, told] = max(position, stood)
         kind, namespace = stream
         self._store.listed(kind, namespace, position)
         repaired = news + self._store.prune(kind, namespace, uids, position)

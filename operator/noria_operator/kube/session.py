@@ -2,13 +2,17 @@
 
 Comes in: an endpoint. Goes out: a session whose requests are signed anew, and which tells of lists and
 watches (`stream`). A peer that is gone is noticed within a minute by TCP's own probes, which ask the API
-server nothing.
+server nothing. One stream that is refused ends no other, as it would in Kopf: it is asked for again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 import socket
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -19,6 +23,9 @@ from noria_operator.kube.stream import COMPLETE, Heard, Lines, Pulse, Sink, Stre
 
 log = logging.getLogger(__name__)
 
+LONGEST_PAUSE = 20.0
+"""Seconds, give or take a fifth, until a stream that is refused again and again is asked for once more. Less
+than Kopf waits for an answer."""
 PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds of silence before the first probe and between probes, and how many may stay without an answer."""
 ASKING_SECONDS: Final = 5
@@ -32,11 +39,22 @@ WHOLE: Final = {
 """Parameters of a watch that begins with all there is: now, since they name no resourceVersion."""
 
 
-async def tells_all(endpoint: Endpoint, stream: Stream) -> bool:
+async def tells_all(endpoint: Endpoint, streams: Sequence[Stream]) -> bool:
     """Whether this API server begins a watch with all there is when asked to, as Kubernetes does by default
-    in 1.32 and from 1.34 on. Asked for objects of a name that none can have. Raises what aiohttp raises where
-    there is no answer.
+    in 1.32 and from 1.34 on. Asked of the first of these streams that may be read. Raises what aiohttp raises
+    where there is no answer.
     """
+    for stream in streams[:-1]:
+        try:
+            return await _tells_all(endpoint, stream)
+        except aiohttp.ClientResponseError as error:
+            if error.status != 403:
+                raise
+    return await _tells_all(endpoint, streams[-1])
+
+
+async def _tells_all(endpoint: Endpoint, stream: Stream) -> bool:
+    """Asked for objects of a name that none can have."""
     kind, namespace = stream
     params = WHOLE | {"fieldSelector": "metadata.name=_", "timeoutSeconds": str(ASKING_SECONDS)}
     async with (
@@ -84,7 +102,7 @@ def watching_session(endpoint: Endpoint, pulse: Pulse, sink: Sink) -> aiohttp.Cl
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=endpoint.tls, socket_factory=probed),
         response_class=Response,
-        middlewares=(_signing(endpoint),),
+        middlewares=(_patient(pulse), _signing(endpoint)),
         headers={"User-Agent": "noria-operator"},
     )
 
@@ -111,6 +129,38 @@ def _signing(endpoint: Endpoint) -> aiohttp.ClientMiddlewareType:
         return response
 
     return sign
+
+
+def _patient(pulse: Pulse) -> aiohttp.ClientMiddlewareType:
+    """Where a list or watch is forbidden, or the API server fails, Kopf hears after a pause that there was no
+    answer: by that it asks again, and goes on where it was. What else is answered may mean that streams have
+    to begin otherwise, and goes to Kopf.
+    """
+    refused = Counter[Stream]()
+
+    async def ask(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        kind = kind_at(request.url.path)
+        if kind is None:
+            return response
+        stream = (kind, _namespace(request.url.path))
+        if response.status != 403 and response.status < 500:
+            refused.pop(stream, None)
+            return response
+        response.close()
+        if response.status == 403:
+            pulse.forbidden(stream)
+        if not refused[stream]:
+            about = {"kind": kind.kind, "namespace": stream[1] or "", "status": response.status}
+            log.warning("The API server refuses a watch; it is asked again until it does not", extra=about)
+        pause = min(2.0 ** refused[stream], LONGEST_PAUSE)
+        refused[stream] += 1
+        await asyncio.sleep(pause * random.uniform(0.8, 1.2))
+        raise aiohttp.ClientPayloadError(f"refused with {response.status}")
+
+    return ask
 
 
 def _namespace(path: str) -> str | None:

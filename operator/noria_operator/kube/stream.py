@@ -74,13 +74,18 @@ class Pulse:
         now = time.monotonic()
         self._heard = dict.fromkeys(streams, now)
         self._listing: set[Stream] = set()
+        self._forbidden: set[Stream] = set()
         self._begun: dict[Stream, float] = {}
         self._relisted = relisted
         self._period = period
 
     def age(self) -> float:
-        """Seconds since the watch that is silent for longest received anything."""
-        return time.monotonic() - min(self._heard.values(), default=time.monotonic())
+        """Seconds since the watch that is silent for longest received anything; without namespaces in which
+        nothing may be watched, while there are others.
+        """
+        allowed = {stream[1] for stream in self._heard if stream not in self._forbidden}
+        heard = (at for stream, at in self._heard.items() if not allowed or stream[1] in allowed)
+        return time.monotonic() - min(heard, default=time.monotonic())
 
     def opened(self, stream: Stream, *, watch: bool, whole: bool) -> None:
         """A response began: a page of a list, or a watch, which is `whole` if it tells all there is first."""
@@ -89,11 +94,16 @@ class Pulse:
         if not watch:
             return
         self.beat(stream)
+        self._forbidden.discard(stream)
         if whole:
             self._begun[stream] = time.monotonic()
         elif stream in self._listing:
             self._listing.discard(stream)
             self._relisted(stream)
+
+    def forbidden(self, stream: Stream) -> None:
+        """A list or watch was refused for want of a right."""
+        self._forbidden.add(stream)
 
     def told(self, stream: Stream) -> None:
         """All there is was told: nothing is missing."""

@@ -2,8 +2,9 @@
 
 Kopf logs in, lists, watches, reconnects; none of its handlers but `on.event` is used. It runs in a thread
 with an event loop of its own, because at its end it cancels every task of the loop that it runs in. When a
-watcher dies (an ERROR other than 410, a proxy's HTML page in the stream), Kopf ends and is started again
-after a back-off.
+watcher dies (an ERROR other than 410, a proxy's HTML page in the stream), Kopf closes its connections and is
+started again after a back-off. It may not end then: its other watchers swallow that they are cancelled, and
+wait for a login. So it is waited for no longer than for any stop, and its thread is left behind.
 
 Through the HTTP session that Kopf is given we see what it does not tell (`stream`). What changed is taken
 from there too, before Kopf wraps it for handlers of kinds that nobody has here, which costs more than reading
@@ -29,6 +30,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
+import aiohttp
 import kopf
 
 from noria_operator.kube import metrics
@@ -76,6 +78,7 @@ class Watcher:
         self._period = period
         self._backlog: deque[tuple[EventType, Json, State | None] | State] = deque()
         self._pulse = self._new_pulse()
+        self._http: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -107,6 +110,7 @@ class Watcher:
         ended: asyncio.Future[BaseException | None] = loop.create_future()
         stop = threading.Event()
         self._pulse = self._new_pulse()
+        self._http = None
 
         def body() -> None:
             error: BaseException | None = None
@@ -119,16 +123,26 @@ class Watcher:
 
         threading.Thread(target=body, name="kopf", daemon=True).start()
         try:
-            return await asyncio.shield(ended)
+            return await self._over(ended)
         finally:
             stop.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
                     await ended
 
+    async def _over(self, ended: asyncio.Future[BaseException | None]) -> BaseException | None:
+        """What ended Kopf, or would have, had it not been closed for longer than its end may take."""
+        closed = 0
+        while not ended.done():
+            await asyncio.wait({ended}, timeout=1.0)
+            closed = closed + 1 if self._http is not None and self._http.closed else 0
+            if closed > STOP_SECONDS:
+                return TimeoutError("Kopf closed its connections and did not end")
+        return ended.result()
+
     async def _kopf(self, stop: threading.Event) -> None:
         try:
-            whole = await tells_all(self._endpoint, self.streams[0])
+            whole = await tells_all(self._endpoint, self.streams)
             await kopf.operator(
                 registry=self._registry(),
                 settings=self._settings(whole=whole),
@@ -149,8 +163,9 @@ class Watcher:
 
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
+            self._http = watching_session(self._endpoint, self._pulse, self)
             return kopf.AiohttpSession(
-                aiohttp_session=watching_session(self._endpoint, self._pulse, self),
+                aiohttp_session=self._http,
                 server=self._endpoint.server,
                 default_namespace=self._endpoint.namespace,
             )

@@ -2,7 +2,8 @@
 
 Comes in: the router's messages, and a bell that rings when the configuration changes. Goes out: responses
 in the order of `ordering`. Invariant: what is said follows from what this router has accepted, and nothing is
-said while this replica may know less than the router.
+said while this replica may know less than the router, which is for longer than its watches may be silent only
+where the cluster itself went back.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ LARGE = 64 * 1024
 """Bytes of a request that is read in a thread, so that leases and probes do not wait for it."""
 LAGGING = 1.0
 """Seconds between looks at a store that knows less than the router."""
+LONGEST_LAG = 700.0
+"""Seconds after which a replica that still knows less is not the one that lags: with watches as silent as
+that it would have been restarted."""
 HEARTBEAT = 30.0
 """Seconds after which a router of which nothing was heard is asked whether it is there; then, what it refused
 is said once more."""
@@ -66,6 +70,8 @@ class Stream:
         self._unanswered: dict[Kind, _Unanswered] = {}
         self._count = 0
         self._heard = 0.0
+        self._behind: float | None = None
+        """Since when this replica knows less than the router."""
 
     async def run(self, request: web.Request, first: Request, over: Callable[[], bool]) -> None:
         """Until either side ends it, `over` being asked at least once a HEARTBEAT."""
@@ -135,7 +141,16 @@ class Stream:
     async def _say(self) -> None:
         """Everything that may be said now."""
         if self._lags():
-            return
+            now = asyncio.get_running_loop().time()
+            self._behind = now if self._behind is None else self._behind
+            if now - self._behind < LONGEST_LAG:
+                return
+            logger.warning(
+                "router has what no operator knows, as if resourceVersions went back; it is told now",
+                extra={**self._who(), "theirs": self._theirs},
+            )
+            self._theirs = (0, 0)
+        self._behind = None
         for change in due(self._catalogue.snapshot(self._namespace), self._router):
             self._router.sent(change)
             await self._send(change)

@@ -25,6 +25,7 @@ from noria_operator.kube.kinds import MODELDEPLOYMENT, Json, Key
 from noria_operator.kube.login import Endpoint
 from noria_operator.kube.requests import Request
 from noria_operator.kube.store import Store
+from noria_operator.kube.stream import State
 from noria_operator.process import Operator, Parts
 from noria_operator.tasks import cancelled
 from noria_serving.contract import COUNTERS_PORT
@@ -137,3 +138,19 @@ async def test_routers_are_heard_while_thousands_of_pods_give_no_answer(
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
     await made.close()
+
+
+async def test_the_operator_begins_anew_when_the_cluster_went_back() -> None:
+    """As after etcd was restored: what it knows is newer than all that comes, and would stay."""
+    make, client = app.context(Fetcher(), Fetcher()), Scripted(lambda _: refusal(500))
+    operator = Operator(Parts(Config("ns"), Endpoint("http://none"), client, CONTROLLERS, make))
+    stop = asyncio.Event()
+    ending = asyncio.create_task(operator._begin_anew(stop))
+    for position in (50_000, 50_010):
+        operator._told(State((MODELDEPLOYMENT, None), set(), position))
+    await asyncio.sleep(0)
+    assert not stop.is_set()
+    operator._told(State((MODELDEPLOYMENT, None), set(), 42_000))
+    async with asyncio.timeout(1):
+        await ending
+    assert stop.is_set()

@@ -16,16 +16,17 @@ STREAMS: list[Stream] = [(DEPLOYMENT, "a"), (DEPLOYMENT, "b"), (POD, "a"), (POD,
 
 
 class Lists:
-    """Answers lists with what is in `items`; `down` refuses."""
+    """Answers lists with what is in `items`; `down` is the status that it refuses with."""
 
     def __init__(self) -> None:
         self.items: list[Json] = []
-        self.down = False
+        self.down = 0
         self.position = 100
+        self.restored = asyncio.Event()
 
     def __call__(self, request: Request) -> Answer:
         if self.down:
-            return refusal(503)
+            return refusal(self.down)
         found = self.items if request.kind == DEPLOYMENT and "/a/" in request.path else []
         return Answer(200, {"metadata": {"resourceVersion": str(self.position)}, "items": found})
 
@@ -36,7 +37,8 @@ def resync(lists: Lists, store: Store, rounds: list[float]) -> tuple[Resync, Scr
     def done() -> None:
         rounds.append(asyncio.get_running_loop().time())
 
-    return Resync(client, store, SELECTORS, STREAMS, done=done, period=600), client
+    restored = lists.restored.set
+    return Resync(client, store, SELECTORS, STREAMS, done=done, restored=restored, period=600), client
 
 
 async def test_a_kind_is_synced_when_all_its_namespaces_were_listed() -> None:
@@ -89,13 +91,28 @@ async def test_a_list_that_fails_deletes_nothing_and_is_repeated() -> None:
     store.observe("ADDED", mine)
     made, _ = resync(lists, store, [])
     task = asyncio.create_task(made.run())
-    lists.down = True
+    lists.down = 503
     made.request(STREAMS[0])
     await asyncio.sleep(7)
     assert len(store.list(DEPLOYMENT)) == 1
-    lists.down = False
+    lists.down = 0
     await asyncio.sleep(30)
     assert store.list(DEPLOYMENT) == []
+    task.cancel()
+
+
+async def test_a_list_that_is_forbidden_takes_nothing_out_and_is_tried_again_each_minute() -> None:
+    """As of a namespace that was deleted with the Role in it."""
+    store, lists, mine = Store(), Lists(), obj()
+    mine["metadata"]["namespace"] = "a"
+    store.observe("ADDED", mine)
+    made, client = resync(lists, store, [])
+    task = asyncio.create_task(made.run())
+    lists.down = 403
+    made.request(STREAMS[0])
+    await asyncio.sleep(150)
+    assert len(client.sent) == 3
+    assert len(store.list(DEPLOYMENT)) == 1
     task.cancel()
 
 
@@ -128,4 +145,28 @@ async def test_what_watches_tell_is_not_listed_until_they_stop() -> None:
     await asyncio.sleep(600)
     assert len(client.sent) == len(STREAMS)
     assert len(rounds) == 5
+    task.cancel()
+
+
+async def test_all_there_is_at_an_earlier_version_means_that_the_cluster_was_restored() -> None:
+    """A list may be older than a state that came while it was read: each way is held against itself."""
+    lists, store = Lists(), Store()
+    made, _ = resync(lists, store, [])
+    task = asyncio.create_task(made.run())
+    for position in (100, 0, 120):  # 0: an answer without one
+        lists.position = position
+        made.request(STREAMS[0])
+        await asyncio.sleep(1)
+    for position in (110, 110, 130):
+        made.told(State(STREAMS[0], set(), position))
+    store.observe("ADDED", obj(version=125))
+    assert not lists.restored.is_set()
+    made.told(State(STREAMS[0], set(), 129))
+    assert lists.restored.is_set()
+    assert store.list(DEPLOYMENT), "nothing is concluded"
+    lists.restored.clear()
+    lists.position = 119
+    made.request(STREAMS[0])
+    await asyncio.sleep(1)
+    assert lists.restored.is_set()
     task.cancel()

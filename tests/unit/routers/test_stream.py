@@ -13,6 +13,7 @@ from noria_operator.routers import discovery, stream
 from noria_operator.routers.catalogue import Bell, Catalogue
 from noria_operator.routers.discovery import PREFIX, Kind, Request
 from noria_operator.routers.envoy import snapshot
+from noria_operator.routers.ordering import Version
 from noria_operator.routers.stream import Stream
 from noria_operator.routers.traffic import RoutedDeployment
 from noria_operator.routers.wire import delimited, fields, text
@@ -61,6 +62,29 @@ async def test_what_a_router_refused_is_said_again_also_while_much_changes(
     changing.cancel()
     running.cancel()
     await asyncio.gather(changing, running, return_exceptions=True)
+
+
+async def test_a_router_that_knows_more_than_any_replica_ever_does_is_told_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after etcd was restored from a snapshot: resourceVersions are lower than they were."""
+    monkeypatch.setattr(stream, "LAGGING", 0.05)
+    monkeypatch.setattr(stream, "LONGEST_LAG", 0.5)
+    router = Refusing()
+    found = snapshot("shop", [RoutedDeployment("m", revisions=(("m-1", 100),))])
+    catalogue: Any = SimpleNamespace(snapshot=lambda _: found, position=(42, 42), known=(42, 42))
+    response = cast(web.StreamResponse, router)
+    made = Stream(cast(Catalogue, catalogue), "shop", "router-1", response, Bell())
+    request: Any = SimpleNamespace(content=router.content)
+    first = Request(CLUSTERS, versions={"old": str(Version((50, 50), "0" * 16))})
+    running = asyncio.create_task(made.run(request, first, lambda: False))
+    await asyncio.sleep(0.25)
+    assert router.told == 0
+    await asyncio.sleep(0.5)
+    assert router.told > 0
+    assert "went back" in caplog.text
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_router_asks_for_no_more_endpoints_than_any_has(monkeypatch: pytest.MonkeyPatch) -> None:
