@@ -31,6 +31,8 @@ OUTAGE_SHARES: Final = (1 / 10, 1 / 3)
 """A window has a point for each of these shares of the challenger's requests that failed: four windows in
 which a third failed are an outage, and eight in which a tenth did.
 """
+NEARLY_ALL: Final = 0.8
+"""The share of the challenger's requests from which it is of no use to anybody."""
 OUTAGE_RATIO: Final = 3
 """A window has points where the challenger failed so many times as often as the champion at least."""
 
@@ -53,13 +55,15 @@ class Bursts:
     """What windows said so far.
 
     `wealth` has the logarithm of what each alternative won in `bets` windows, none before the first; `skip`
-    is whether the next window is left out; `down` are the points of an outage of the challenger that goes on.
+    is whether the next window is left out; `down` are the points of an outage of the challenger that goes on,
+    and `nearly_all` the windows in a row in which nearly all of its requests failed.
     """
 
     wealth: tuple[float, ...] = ()
     bets: int = 0
     skip: bool = False
     down: int = 0
+    nearly_all: int = 0
 
     @property
     def log_e(self) -> float:
@@ -80,7 +84,8 @@ def weigh(bursts: Bursts, window: Seen, ratios: Sequence[float]) -> Bursts:
         wealth=wealth,
         bets=bets,
         skip=window.challenger > 0 and not bursts.skip,
-        down=_down(bursts.down, window),
+        down=_in_a_row(bursts.down, window, OUTAGE_SHARES),
+        nearly_all=_in_a_row(bursts.nearly_all, window, (NEARLY_ALL,)),
     )
 
 
@@ -109,9 +114,10 @@ def _spread(wealth: Sequence[float], part: float) -> tuple[float, ...]:
     return tuple(mean + log((1 - part) * exp(one - mean) + part) for one in wealth)
 
 
-def _down(before: int, window: Seen) -> int:
+def _in_a_row(before: int, window: Seen, shares: Sequence[float]) -> int:
+    """A point for each of `shares` of the challenger's requests that failed; `before` has those so far."""
     if not window.requests:
         return before
     usual = OUTAGE_RATIO * window.champion * window.share / (1 - window.share) if window.champion else 0.0
-    points = sum(window.challenger >= max(share * window.requests, usual) for share in OUTAGE_SHARES)
+    points = sum(window.challenger >= max(share * window.requests, usual) for share in shares)
     return before + points if points else 0

@@ -6,7 +6,8 @@ wrong falls on versions by their shares of requests, and cancels; what is left i
 signature, a path that its container does not know, rows that its model cannot take.
 
 Where users are divided instead of requests, one client whose requests are all wrong is one version's for the
-whole rollout: there only a challenger that refuses nearly everything is at fault.
+whole rollout: there only a challenger that refuses nearly everything is at fault, and one that begins to do
+so later on is held.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from dataclasses import replace
 from math import log
 from typing import Any, Final
 
+from noria_operator.domain.bursts import NEARLY_ALL
 from noria_operator.domain.verdict import (
-    ALL_ALONG,
     SUSPECT_AT,
     Comparison,
     Counts,
@@ -45,6 +46,8 @@ MOSTLY: Final = 0.5
 """The share of requests from which refusals keep a challenger from a Pass where the champion, which is down
 or had few requests, cannot tell whose fault they are.
 """
+LATELY: Final = 4
+"""Windows in a row in which nearly all was refused, by which it is not promoted whoever is at fault."""
 MANY: Final = 100
 """Requests of which that is asked, and by which a champion can tell."""
 _ANY_SHARE: Final = 0.5
@@ -124,7 +127,7 @@ def judge(
     told = f"; its servers say most that {said}" if said else ""
     told += f"; of its inputs {inputs}" if inputs else ""
     judged = replace(judged, message=f"{judged.message}{told}")
-    one_user = by_users and evidence.challenger.errors < ALL_ALONG * evidence.challenger.requests
+    one_user = by_users and evidence.challenger.errors < NEARLY_ALL * evidence.challenger.requests
     if judged.verdict is Verdict.FAIL and not one_user:
         return judged
     if judged.log_e_harm >= log(CAUTION * SUSPECT_AT) and not one_user:
@@ -133,6 +136,8 @@ def judge(
     worse = _mostly(evidence.challenger) and not _mostly(evidence.champion)
     if unknown and worse and evidence.challenger.requests >= MANY:
         return _held(judged, "it refuses most requests (4xx, 3xx), and there is too little to compare with")
+    if by_users and evidence.bursts.nearly_all >= LATELY:
+        return _held(judged, "of late it refuses nearly all requests (4xx, 3xx)")
     return None
 
 

@@ -21,7 +21,7 @@ from enum import StrEnum
 from math import exp, inf, log, log1p
 from typing import Final
 
-from noria_operator.domain.bursts import OUTAGE, Bursts, Seen, weigh
+from noria_operator.domain.bursts import NEARLY_ALL, OUTAGE, Bursts, Seen, weigh
 from noria_operator.domain.overdispersion import Overdispersion
 from noria_operator.domain.sequences import log_mean_exp
 
@@ -40,8 +40,6 @@ FAIL_AT: Final = 200.0
 """e_bursts that aborts: a false alarm in at most 1 of 200 rollouts. An e_harm of as much, alone, holds."""
 FAIL_AT_ONCE: Final = 1e12
 """e_harm that aborts in an outage of the challenger: about 15 failures of it alone at weight 10."""
-ALL_ALONG: Final = 0.8
-"""The share of all requests that a challenger ever got from which it is an outage by itself."""
 SUSPECT_AT: Final = 10.0
 """e_harm or e_bursts from which no further step begins, though it is not enough to abort yet."""
 PASS_AT: Final = 20.0
@@ -122,7 +120,7 @@ class Evidence:
     @property
     def out(self) -> bool:
         """Whether the challenger is no use: nearly all failed all along, or much for longer than a burst."""
-        all_along = self.challenger.errors >= ALL_ALONG * max(1, self.challenger.requests)
+        all_along = self.challenger.errors >= NEARLY_ALL * max(1, self.challenger.requests)
         return all_along or self.bursts.down >= OUTAGE
 
     def log_e_ok(self, per_cause: float = 1.0) -> float:

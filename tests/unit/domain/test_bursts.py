@@ -127,3 +127,15 @@ def test_points_of_an_outage_are_kept_while_windows_follow_each_other() -> None:
     assert down.down == 3
     assert after(seen(0, 0, requests=0), begun=down).down == 3
     assert after(seen(0, 9), begun=down).down == 0
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "windows"), [(0, 80, 1), (0, 79, 0), (240, 80, 1), (241, 80, 0)]
+)
+def test_windows_in_a_row_in_which_nearly_all_failed_are_counted(
+    champion: int, challenger: int, windows: int
+) -> None:
+    assert after(seen(champion, challenger)).nearly_all == windows
+    twice = after(seen(0, 90), seen(0, 0, requests=0), seen(0, 80))
+    assert twice.nearly_all == 2
+    assert after(seen(0, 50), begun=twice).nearly_all == 0

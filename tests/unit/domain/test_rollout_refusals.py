@@ -154,7 +154,9 @@ def test_nothing_is_kept_before_somebody_is_refused() -> None:
 
 
 def test_all_that_a_challenger_ever_got_counts_also_before_somebody_was_refused() -> None:
-    """Good answers for long, then one client whose requests are all wrong, and go to the challenger."""
+    """Good answers for long, then one client whose requests are all wrong, and go to the challenger: it is
+    looked at while that goes on.
+    """
     world = canary(replace(STICKY, steps=(PolicyStep(10, seconds(36_000)),)))
     world.run(30, requests=20)
     world.run(0.5, requests=20, refused={V2.name: 0.95})
@@ -170,7 +172,25 @@ def test_all_that_a_challenger_ever_got_counts_also_before_somebody_was_refused(
     for _ in range(20):
         evidence = refusals.added(evidence, Window(Counts(18), Counts(22, 20)), good)
     assert evidence.challenger == Counts(720 + 21 * 22, 21 * 20)
+    judged = refusals.judge(evidence, tests=1, rivals=1, by_users=True)
+    assert judged is not None
+    assert judged.verdict is Verdict.HOLD
+    evidence = refusals.added(evidence, Window(Counts(18), Counts(2)), good)
     assert refusals.judge(evidence, tests=1, rivals=1, by_users=True) is None
+
+
+def test_a_challenger_that_begins_to_refuse_everything_after_good_answers_is_not_promoted() -> None:
+    """Users are divided, so that it may be one of them: a person has to tell."""
+    world = canary(replace(STICKY, steps=(PolicyStep(10, seconds(1800)),)))
+    world.run(24, requests=200)
+    world.run(12, requests=200, refused={V2.name: 1.0})
+    assert world.state.stable == V1
+    assert world.state.weight(V2.name) == 10
+    assert world.state.analysis is not None
+    assert world.state.analysis.verdict is Verdict.HOLD
+    assert "of late it refuses nearly all requests (4xx, 3xx)" in world.state.analysis.message
+    world.run(2, requests=200)
+    assert world.state.stable == V2, "it was a client, which has left"
 
 
 @pytest.mark.parametrize("known", [2, 4])
