@@ -52,6 +52,7 @@ from noria_operator.domain.rollout_state import (
     Undo,
 )
 from noria_operator.domain.rollout_wait import Wait
+from noria_operator.domain.rollout_words import Happened
 from noria_operator.domain.verdict import Verdict
 
 _RUN = "step"
@@ -105,7 +106,7 @@ def state_of(status: ModelDeploymentStatus) -> State:
         ),
         decisions=tuple(map(_decision, status.decisions)),
         champions=tuple(map(_revision, status.champions)),
-        turns={one.name: one.turn for one in status.champions},
+        turns=_turns(status),
         undo=Undo(_revision(status.undo.target), _revision(status.undo.left)) if status.undo else None,
         restarts=dict(status.restarts),
         commands=dict(status.commands),
@@ -183,6 +184,16 @@ def status_fields(
         ],
         "others": [_rival_status(one) for one in state.others],
     }
+
+
+def _turns(status: ModelDeploymentStatus) -> dict[str, int]:
+    """An earlier release kept none: champions stand in their order, unless one was gone back to last."""
+    turns = {one.name: one.turn for one in status.champions}
+    ways = (Happened.PROMOTED, Happened.REVERTED)
+    last = next((one.event for one in reversed(status.history) if one.event in ways), None)
+    if any(turns.values()) or last == Happened.REVERTED:
+        return turns
+    return {name: place for place, name in enumerate(turns, 1)}
 
 
 def _decision(one: DecisionStatus) -> Decision:

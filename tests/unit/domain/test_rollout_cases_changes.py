@@ -13,7 +13,9 @@ from datetime import timedelta
 import pytest
 from tests.unit.domain.rollout_world import CANARY, World, canary, revision, seconds, serving, users
 
+from noria_operator.api.modeldeployment_status import ModelDeploymentStatus
 from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
+from noria_operator.domain.rollout_wire import state_of, status_fields
 from noria_operator.domain.rollout_words import Happened, Phase
 
 V1, V2, V3 = revision(1), revision(2), revision(3)
@@ -425,6 +427,32 @@ def test_case_48_the_version_before_takes_over_at_once_also_from_one_that_came_a
     world.edit(pinned=V1.version)
     assert world.reconcile().events[-1].reason is Happened.REVERTED
     assert (world.state.stable, world.state.weight(OLD)) == (V1, 100)
+
+
+def from_an_earlier_release(world: World) -> World:
+    """It kept the order of champions without their turns."""
+    status = ModelDeploymentStatus(**status_fields(world.state)).to_json()
+    for one in status["champions"]:
+        del one["turn"]
+    world.state = state_of(ModelDeploymentStatus.model_validate(status))
+    return world
+
+
+def test_case_48_the_version_before_takes_over_at_once_also_after_an_upgrade_of_noria() -> None:
+    world = from_an_earlier_release(turned())
+    world.edit(pinned=V1.version)
+    assert world.reconcile().events[-1].reason is Happened.REVERTED
+    assert (world.state.stable, world.state.weight(OLD)) == (V1, 100)
+
+
+def test_case_13_what_was_left_goes_through_its_steps_also_after_an_upgrade_of_noria() -> None:
+    world = turned()
+    world.edit(pinned=V1.version)
+    world.settle()
+    world = from_an_earlier_release(world)
+    world.edit(pinned=V2.version)
+    world.settle()
+    assert (world.state.stable, world.state.weight(NEW)) == (V1, 10)
 
 
 def test_case_48_a_good_version_takes_over_at_once_from_the_one_that_was_to_replace_it() -> None:
