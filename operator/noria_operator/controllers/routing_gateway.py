@@ -81,10 +81,15 @@ async def standing(ctx: Context, obj: Json) -> Standing:
 
 
 async def _trouble(ctx: Context, obj: Json, route: Json, said: httproute.Standing) -> Trouble | None:
+    """What has to be mended comes before what may mend itself."""
+    gateways = await gateway_class.known(ctx, route)
+    gone = _gone(route, gateways, fatal=not said.served)
+    return gone or await _refused(ctx, obj, route, said) or _unprogrammed(gateways)
+
+
+async def _refused(ctx: Context, obj: Json, route: Json, said: httproute.Standing) -> Trouble | None:
+    """What gateways do not take, or do not do, of what the route asks for."""
     name = route["metadata"]["name"]
-    absent = _absent(name, await gateway_class.known(ctx, route), fatal=not said.served)
-    if absent is not None:
-        return absent
     if said.problem:
         text = f"a gateway refuses HTTPRoute {name}: {said.problem}; change the route or its Gateway"
         return Trouble("RouteRefused", text, fatal=not said.served)
@@ -244,17 +249,22 @@ def _missing(key: Key) -> Trouble:
     return Trouble("RouteNotFound", f"{text}say a Gateway, and Noria makes one", fatal=True)
 
 
-def _absent(route: str, gateways: Mapping[httproute.Named, Abilities], *, fatal: bool) -> Trouble | None:
-    """Of Gateways that took the route: those that are gone, and those that nothing answers for. The latter
-    may be reached all the same, where one listener of several is wrong, or others give out the address.
-    """
+def _gone(route: Json, gateways: Mapping[httproute.Named, Abilities], *, fatal: bool) -> Trouble | None:
+    """Those of the Gateways that took the route."""
     gone = ["/".join(named) for named, known in gateways.items() if known.gone]
-    if gone:
-        text = (
-            f"HTTPRoute {route} is attached to Gateway {', '.join(sorted(gone))}, which does not exist any "
-            "more; make it again, or attach the route to another one"
-        )
-        return Trouble("GatewayNotFound", text, fatal=fatal)
+    if not gone:
+        return None
+    text = (
+        f"HTTPRoute {route['metadata']['name']} is attached to Gateway {', '.join(sorted(gone))}, which does "
+        "not exist any more; make it again, or attach the route to another one"
+    )
+    return Trouble("GatewayNotFound", text, fatal=fatal)
+
+
+def _unprogrammed(gateways: Mapping[httproute.Named, Abilities]) -> Trouble | None:
+    """One that nothing answers for; it may be reached all the same, where one listener of several is wrong,
+    or others give out the address.
+    """
     for named, known in gateways.items():
         if known.unprogrammed:
             where = "/".join(named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -120,10 +121,51 @@ async def test_one_gateway_of_two_that_is_gone_is_told_and_the_other_serves(tmp_
     assert world.status["stable"]["version"] == "flights-2", "its weights were in force at the other one"
 
 
-async def test_a_gateway_that_nothing_answers_for_is_told_after_a_minute(tmp_path: Path) -> None:
-    world = await serving(tmp_path)
+def without_address(world: World) -> None:
     condition = {"type": "Programmed", "status": "False", "reason": "AddressNotAssigned", "message": "none"}
     gateway(world, **condition, lastTransitionTime=stamp(world.api.clock.now()))
+
+
+def refused(world: World) -> None:
+    world.api.accepts = False
+
+
+def taken(world: World) -> None:
+    """An older route asks for the same."""
+    mine = world.route()
+    older = {"name": "older", "uid": "older", "creationTimestamp": "2020-01-01T00:00:00Z"}
+    world.api.put(HTTPROUTE, {**mine, "metadata": {**mine["metadata"], **older}})
+
+
+def copies_in_part(world: World) -> None:
+    spec = world.api.deployment["spec"]
+    world.api.deployment["spec"] = {**spec, "strategy": {"steps": [{"mirror": 30, "duration": "1h"}]}}
+
+
+@pytest.mark.parametrize(
+    ("befalls", "reason", "ready"),
+    [
+        (refused, "RouteRefused", "False"),
+        (taken, "HostConflict", "False"),
+        (copies_in_part, "CopiesUnsupported", "True"),
+    ],
+)
+async def test_what_has_to_be_mended_is_told_also_of_a_gateway_that_nothing_answers_for(
+    tmp_path: Path, befalls: Callable[[World], None], reason: str, ready: str
+) -> None:
+    world = await serving(tmp_path)
+    without_address(world)
+    befalls(world)
+    world.api.serve()
+    world.api.clock.time += LATER
+    await world.settle()
+    assert world.condition("Stalled")[:2] == ("True", reason)
+    assert world.condition("Ready")[0] == ready
+
+
+async def test_a_gateway_that_nothing_answers_for_is_told_after_a_minute(tmp_path: Path) -> None:
+    world = await serving(tmp_path)
+    without_address(world)
     await world.once()
     assert world.condition("Stalled")[0] == "False", "proxies may be starting"
     world.api.clock.time += LATER
