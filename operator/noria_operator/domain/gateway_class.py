@@ -8,6 +8,7 @@ be possible.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -46,9 +47,12 @@ class Abilities:
     """Whether weights may stand elsewhere than in the route that a proxy answers by."""
     unread: str = ""
 
-    def heeds(self, controller: str) -> bool:
-        """Whether what `controller` said of a route counts: it may have had the Gateway before."""
-        return not self.gone and self.controller in ("", controller)
+    def heeds(self, controller: str, among: Collection[str]) -> bool:
+        """Whether what `controller` said of a route counts, `among` all who told of it: where the class's own
+        is one of them, others had the Gateway before. Alone it may be the same one: Istio has a name for
+        each of its classes, and writes routes' status by one of them.
+        """
+        return not self.gone and (self.controller in ("", controller) or self.controller not in among)
 
 
 def abilities(found: Json) -> Abilities:

@@ -219,26 +219,35 @@ def _within(wanted: Any, found: Any) -> bool:
 
 def reported(route: Json) -> list[Named]:
     """The Gateways of the spec that status tells of."""
-    return list(dict.fromkeys(named for named, _ in _entries(route) if named))
+    return list(dict.fromkeys(named for parent in _entries(route) if (named := _gateway(parent))))
 
 
 def _reports(route: Json, gateways: Mapping[Named, Abilities]) -> Iterable[dict[str, Json]]:
     """The conditions by type of each entry of status that counts."""
-    for named, one in _entries(route):
+    for parent, entries in _entries(route).items():
+        named = _gateway(parent)
         known = gateways.get(named) if named else None
-        if known is None or known.heeds(one.get("controllerName", "")):
-            yield {each["type"]: each for each in one.get("conditions") or ()}
+        controllers = [one.get("controllerName", "") for one in entries]
+        for controller, one in zip(controllers, entries, strict=True):
+            if known is None or known.heeds(controller, controllers):
+                yield {each["type"]: each for each in one.get("conditions") or ()}
 
 
-def _entries(route: Json) -> Iterable[tuple[Named | None, Json]]:
-    """Each entry of status that is about a parent of the spec, with its Gateway, if it is one."""
+def _entries(route: Json) -> dict[tuple[Any, ...], list[Json]]:
+    """The entries of status by the parent of the spec that they are about, one of each controller."""
     namespace = route["metadata"]["namespace"]
     wanted = {_parent(one, namespace) for one in route["spec"].get("parentRefs") or ()}
+    found: dict[tuple[Any, ...], list[Json]] = {}
     for one in (route.get("status") or {}).get("parents") or ():
         parent = _parent(one.get("parentRef") or {}, namespace)
         if parent in wanted:
-            group, kind, where, name, *_ = parent
-            yield (where, name) if (group, kind) == (GROUP, "Gateway") else None, one
+            found.setdefault(parent, []).append(one)
+    return found
+
+
+def _gateway(parent: tuple[Any, ...]) -> Named | None:
+    group, kind, where, name, *_ = parent
+    return (where, name) if (group, kind) == (GROUP, "Gateway") else None
 
 
 def _parent(ref: Json, namespace: str) -> tuple[Any, ...]:

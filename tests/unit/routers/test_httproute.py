@@ -240,13 +240,20 @@ NEW = told("True", "True") | {"controllerName": "acme/new"}
         (Abilities(gone=True), [told("False", "True")], Standing(served=False, current=False)),
         (Abilities(gone=True), [NEW, told("True", "True", name="b")], Standing(served=True, current=True)),
         (Abilities(controller="acme/new"), [OLD, NEW], Standing(served=True, current=True)),
-        (Abilities(controller="acme/new"), [OLD], Standing(served=False, current=False)),
+        (Abilities(controller="acme/new"), [OLD], Standing(served=True, current=False)),
+        (Abilities(controller="acme/class"), [NEW], Standing(served=True, current=True)),
+        (
+            Abilities(controller="acme/new"),
+            [OLD, told("True", "True", name="b") | {"controllerName": "acme/new"}],
+            Standing(served=True, current=False),
+        ),
         (Abilities(unread="403"), [OLD, NEW], Standing(served=True, current=False)),
     ],
 )
 def test_what_was_said_of_a_gateway_that_is_gone_or_by_who_had_it_before_does_not_count(
     known: Abilities, parents: list[Json], wanted: Standing
 ) -> None:
+    """Where its class's controller told nothing, another one counts: it may write by a second name."""
     found = route(status={"parents": parents})
     found["spec"]["parentRefs"].append({"name": "b"})
     assert standing(found, gateways={PUBLIC: known}) == wanted
