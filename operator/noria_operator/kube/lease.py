@@ -14,6 +14,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from noria_operator.kube import metrics
@@ -81,7 +82,7 @@ class Lease:
     @property
     def annotations(self) -> Mapping[str, str]:
         """What stands on the lease beside the holder's name: the `notes` of this and earlier holders."""
-        return (self._lease or {}).get("metadata", {}).get("annotations") or {}
+        return _annotations(self._lease) if self._lease else {}
 
     def check(self) -> None:
         """Raise `LeaseLost` unless the lease is held: called before each write."""
@@ -167,30 +168,32 @@ class Lease:
         try:
             current = await self._client.get(LEASE, self._namespace, self._name)
         except NotFound:
-            if await self._succeeds():
-                return await self._client.create(LEASE, self._namespace, self._body(None))
-            return None
+            noted = await self._succeeds()
+            if noted is None:
+                return None
+            return await self._client.create(LEASE, self._namespace, self._body(None, noted))
         holder, unchanged = self._observe(current)
         expired = unchanged >= float(current["spec"].get("leaseDurationSeconds") or 0)
         if holder not in ("", self._identity) and not expired:
             return None
         return await self._client.update(LEASE, self._namespace, self._body(current))
 
-    async def _succeeds(self) -> bool:
-        """Whether no operator of this installation works by the shared lease any more.
+    async def _succeeds(self) -> Mapping[str, str] | None:
+        """What the last operator of this installation noted on the shared lease; None while one works by it.
 
         Who let go of it may be followed by another one of before, within `retry` seconds: so one that is free
         has to stay so for as long as one that is held and not renewed.
         """
         if self._name == SHARED:
-            return True
+            return {}
         try:
             shared = await self._client.get(LEASE, self._namespace, SHARED)
         except NotFound:
-            return True
+            return {}
         holder, unchanged = self._observe(shared)
-        another = holder != "" and not holder.startswith(f"{self._name}-")
-        return another or unchanged >= self._timing.duration
+        if holder != "" and not holder.startswith(f"{self._name}-"):
+            return {}
+        return _annotations(shared) if unchanged >= self._timing.duration else None
 
     def _observe(self, lease: Json) -> tuple[str, float]:
         """Who holds it, and for how many seconds nobody was seen to write it."""
@@ -201,16 +204,16 @@ class Lease:
             self._observed, self._observed_at = record, self._monotonic()
         return holder, self._monotonic() - self._observed_at
 
-    def _body(self, current: Json | None) -> Json:
+    def _body(self, current: Json | None, noted: Mapping[str, str] = MappingProxyType({})) -> Json:
+        """`noted` before there was a lease."""
         now = rfc3339_micro(self._clock.now())
         old = (current or {}).get("spec", {})
         mine = old.get("holderIdentity") == self._identity
         meta: Json = {"name": self._name, "namespace": self._namespace}
-        annotations = dict(self._notes())
         if current is not None:
             meta["resourceVersion"] = current["metadata"]["resourceVersion"]
-            annotations = {**(current["metadata"].get("annotations") or {}), **annotations}
-        if annotations:
+            noted = _annotations(current)
+        if annotations := {**noted, **self._notes()}:
             meta["annotations"] = annotations
         return {
             "metadata": meta,
@@ -222,3 +225,7 @@ class Lease:
                 "leaseTransitions": int(old.get("leaseTransitions") or 0) + (0 if mine or not old else 1),
             },
         }
+
+
+def _annotations(lease: Json) -> Mapping[str, str]:
+    return lease["metadata"].get("annotations") or {}

@@ -289,6 +289,24 @@ async def test_a_predecessor_that_died_is_succeeded_once_its_lease_ran_out() -> 
     assert 13 <= now() - died <= 20
 
 
+@pytest.mark.parametrize(
+    ("holder", "noted"),
+    [(OURS, {"noria.dev/notified": "1"}), ("team-b-operator", {})],
+    ids=["ours", "another's"],
+)
+async def test_what_was_noted_on_the_shared_lease_goes_on_to_its_successor(
+    holder: str, noted: dict[str, str]
+) -> None:
+    """Else what the last leader had not told anybody yet would never be told."""
+    server = Namespace()
+    told = {"noria.dev/notified": "1"}
+    old = Lease(Scripted(server), LoopClock(), namespace="ns", identity=f"{holder}-a_1", notes=lambda: told)
+    await old.acquire()
+    newer = candidate(server, f"{OURS}-new-c_3", OURS)
+    await newer.acquire()
+    assert newer.annotations == noted
+
+
 async def test_the_shared_lease_is_looked_at_only_by_the_first_to_lead_by_another() -> None:
     server = Namespace()
     first = candidate(server, f"{OURS}-a_1", OURS)
