@@ -70,13 +70,16 @@ def certificates(store: Store, namespace: str, wanted: Sequence[str], now: datet
 
 
 def trouble(store: Store, owner: Json) -> Trouble | None:
-    """What a person has to change where `owner` names a Secret that is missing."""
+    """What a person has to change where `owner` names a Secret that is missing: pods do not say whether they
+    wait for it or for their node's network.
+    """
     name = children.certificate(owner)
     if name not in _missing(store, owner["metadata"]["namespace"]):
         return None
     text = (
-        f"routers do without Secret {name} of spec.router.tls, which no new one could mount: create it, with "
-        "tls.crt and tls.key, or name another; it is tried again every 10 minutes"
+        f"routers do without Secret {name} of spec.router.tls, since new ones waited with it for a minute: "
+        "create it, with tls.crt and tls.key, or name another; where it is there, their Events say what they "
+        "waited for (a node's network, say); it is tried again every 10 minutes"
     )
     return Trouble("CertificateMissing", text)
 

@@ -207,3 +207,4 @@ async def test_who_named_it_is_told_and_goes_on_otherwise(tmp_path: Path) -> Non
     assert condition(api, "Stalled") == ("True", "CertificateMissing")
     assert condition(api, "Ready")[0] == "True", "port 80 answers"
     assert "Secret typo of spec.router.tls" in api.status["message"]
+    assert "where it is there, their Events say what they waited for" in api.status["message"]
