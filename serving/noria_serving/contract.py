@@ -161,8 +161,9 @@ USUAL_ROOM: Final = 3
 ERROR_UNITS: Final = 2**16
 """Errors of a regression are counted in whole units, which are powers of two: so many of them, or up to twice
 as many, make up the reference's range."""
-USUAL_UNITS: Final = 2**12
-"""So many at least make up the range in which predictions usually lie, however far outliers are."""
+USUAL_UNITS: Final = 2**8
+"""So many at least make up the range in which predictions usually lie, however far outliers are. More would
+cut off errors of the few rows whose scale is some hundred times that of the others."""
 LARGEST_ERROR: Final = 2**20
 """In units: a larger one counts as this, and as `clipped`."""
 SLICINGS: Final = 4

@@ -131,7 +131,7 @@ def numeric(name: str, column: Array, *, source: tuple[str, int] = ("", 0)) -> B
 def usual(prediction: Array) -> list[float]:
     """Within which predictions of a regression usually lie; nothing of none that is finite."""
     finite = np.sort(prediction[np.isfinite(prediction)].astype(np.float64))
-    return [*usual_range(finite.tolist())] if len(finite) else []
+    return [*usual_range(finite.data)] if len(finite) else []
 
 
 def category(name: str, column: Array, *, source: tuple[str, int] = ("", 0)) -> Bins:

@@ -15,7 +15,7 @@ scores that crowd into one bin each reaches further, by what that may hide (`cro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf, isqrt, pi, sqrt
 from typing import Final
@@ -64,6 +64,8 @@ class Measured:
     deviation: float | None = None
     """Standard error, where it does not follow from the interval."""
     hidden: float = 0.0
+    clipped: int = field(default=0, kw_only=True)
+    """Labels whose error is larger than what it counts as."""
 
     @property
     def error(self) -> float:
@@ -72,7 +74,10 @@ class Measured:
 
     @property
     def blur(self) -> str:
-        """What to say of the value where scores crowd into one bin."""
+        """What to say of the value where scores crowd into one bin, or errors are cut off."""
+        if self.clipped:
+            labels = f"{self.clipped} label" + "s" * (self.clipped != 1)
+            return f" (at least: {labels} had errors too large to count)"
         return f" (bins of scores may hide {self.hidden:.4f})" if self.hidden else ""
 
     def times(self, unit: float) -> Measured:
@@ -90,7 +95,8 @@ REGRESSION: Final = frozenset({"rmse", "mae"})
 def measure(metric: str, joined: Joined, costs: Costs = ONE_A_MISTAKE) -> Measured | None:
     """The metric; None where these labels cannot tell it."""
     if isinstance(joined, Errors):
-        return _ERRORS[metric](joined) if metric in _ERRORS and joined.count else None
+        told = metric in _ERRORS and joined.count
+        return replace(_ERRORS[metric](joined), clipped=joined.clipped) if told else None
     if isinstance(joined, ExpectedErrors):
         found_errors = estimate(metric, joined, Z95) if metric in _ERRORS else None
         return Measured(*found_errors) if found_errors else None

@@ -23,6 +23,7 @@ from noria_operator.domain.performance import Labelled, Measured, measure
 from noria_operator.domain.quality import DIRECTIONS
 from noria_operator.domain.slice_quality import Slice, SliceLabels, outlives, unsuitable
 from noria_operator.domain.slice_scores import SliceScores
+from noria_operator.domain.tasks import REGRESSION
 from noria_operator.domain.training_times import moment
 from noria_operator.domain.triggers import Champion, Request, answered_by, in_a_row, window_key
 from noria_operator.domain.triggers_findings import NAME_LIMIT, SHOWN
@@ -85,11 +86,13 @@ def performance_by_slice(
     if text := _uncounted(rule, labels, champion.name):
         said = {"name": trigger.name, "decision": "Wait", "reason": UNKNOWN, "message": text}
         return Request(entry | said, trigger.reason)
+    if (entry.get("state") or {}).get("unit", labels.unit) != labels.unit:
+        known = {name: replace(one, waiting=()) for name, one in known.items()}
     found = _closed(rule, known, labels)
     if found is None:
         return _asking(trigger, rule, entry, known)
     told = entry | (seen or Coverage()).shown(labels.samples)
-    return _asking(trigger, rule, _written(rule, told, found, len(labels.counts), now), found)
+    return _asking(trigger, rule, _written(rule, told, found, labels, now), found)
 
 
 def _uncounted(rule: Performance, labels: SliceLabels, version: str) -> str:
@@ -176,8 +179,10 @@ def _judged(rule: Performance, slices: Mapping[str, Slice], among: int, entry: J
     return sorted(found, key=lambda each: each.rank)
 
 
-def _written(rule: Performance, entry: Json, slices: Mapping[str, Slice], among: int, now: datetime) -> Json:
-    times = closing(entry, now)
+def _written(
+    rule: Performance, entry: Json, slices: Mapping[str, Slice], labels: SliceLabels, now: datetime
+) -> Json:
+    times, among = closing(entry, now), len(labels.counts)
     judged = _judged(rule, slices, among, times)
     first, firing = judged[0], sum(one.fires for one in judged)
     value, low, high, samples, *_ = first.slice.last
@@ -196,7 +201,9 @@ def _written(rule: Performance, entry: Json, slices: Mapping[str, Slice], among:
         "expectedFalseAlarms": _number(
             false_alarms(now - moment(entry["windowStartedAt"]), alpha(rule, times))
         ),
-        "state": _state(rule, slices) | {"among": among},
+        "state": _state(rule, slices)
+        | {"among": among}
+        | ({"unit": labels.unit} if labels.task == REGRESSION else {}),
     }
     return told | {"reason": LOST if firing else "MayBeChance" if first.slice.streak else "NotWorse"}
 

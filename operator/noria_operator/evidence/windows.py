@@ -9,7 +9,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from math import isqrt
 from typing import Any
@@ -25,7 +25,8 @@ from noria_operator.domain.quality import Labels
 from noria_operator.domain.slice_quality import NONE, SliceLabels
 from noria_operator.domain.slice_scores import NO_SCORES
 from noria_operator.evidence.flat import counts_of
-from noria_operator.evidence.growth import Growth, Vector, below
+from noria_operator.evidence.growth import Growth, Row, Vector, below
+from noria_operator.evidence.units import Units
 from noria_serving.contract import (
     BESIDE,
     COUNTERS_SCHEMA,
@@ -155,12 +156,12 @@ def _classes(counts: Vector, version: str) -> tuple[str, ...]:
 def errors(counts: Vector, version: str) -> Errors:
     """Errors of labelled rows that `version` predicted, a regression; zeros when there are none."""
     prefix = f"errors/{version}/"
-    found = [place.removeprefix(prefix).rpartition("/") for place in below(counts, prefix)]
-    if len({unit for unit, _, _ in found}) != 1:
-        return Errors()
-    unit = found[0][0]
-    told = {name for _, _, name in found}.intersection(ERRORS)
-    return Errors(**{name: sum(counts[f"{prefix}{unit}/{name}"]) for name in told}, unit=float(unit))
+    units = Units.of(place.removeprefix(prefix).rpartition("/")[0] for place in below(counts, prefix))
+    rows = {
+        unit: tuple(sum(counts.get(f"{prefix}{unit}/{name}", ())) for name in ERRORS)
+        for unit in units.doublings
+    }
+    return replace(Errors(*units.added(rows)), unit=units.finest)
 
 
 def labelled(counts: Vector) -> int:
@@ -221,9 +222,7 @@ def groups(counts: Vector, version: str, slicings: Sequence[Slicing]) -> dict[st
 
 
 def slice_labels(counts: Vector, version: str, slicings: Sequence[Slicing]) -> SliceLabels:
-    """Labels of `version` by slice, such as `carrier=AA`; zeros of slices without any. Errors in units that
-    do not fit each other are none.
-    """
+    """Labels of `version` by slice, such as `carrier=AA`; zeros of slices without any."""
     kind, places, unit = task(counts, version), f"slice_labels/{version}", 1.0
     names = {
         (index, place): f"{one.feature}={name}"
@@ -232,16 +231,23 @@ def slice_labels(counts: Vector, version: str, slicings: Sequence[Slicing]) -> S
     }
     if kind == tasks.REGRESSION:
         prefix = f"slice_errors/{version}/"
-        units = {place.removeprefix(prefix).partition("/")[0] for place in below(counts, prefix)}
-        told = units.pop() if len(units) == 1 else "1.0"
-        places, unit = f"{prefix}{told}", float(told)
-    found = {name: counts.get(f"{places}/{at[0]}/{at[1]}", NONE) for at, name in names.items()}
+        units = Units.of(place.removeprefix(prefix).partition("/")[0] for place in below(counts, prefix))
+        unit = units.finest
+        found = {name: _slice_errors(counts, prefix, units, at) for at, name in names.items()}
+    else:
+        found = {name: counts.get(f"{places}/{at[0]}/{at[1]}", NONE) for at, name in names.items()}
     scores, places = {}, f"slice_scores/{version}/"
     unlabelled = not any(map(any, found.values()))
     if kind != tasks.REGRESSION and (unlabelled or below(counts, places)):
         scores = {name: counts.get(f"{places}{at[0]}/{at[1]}", NO_SCORES) for at, name in names.items()}
     samples, scored = joined(counts, version, "").samples, not labels_only(counts, version)
     return SliceLabels(found, kind, samples, unit, scores, scored)
+
+
+def _slice_errors(counts: Vector, prefix: str, units: Units, place: tuple[int, int]) -> Row:
+    index, group = place
+    rows = {unit: counts.get(f"{prefix}{unit}/{index}/{group}", NONE) for unit in units.doublings}
+    return units.added(rows) or NONE
 
 
 def _group(counts: Vector, version: str, feature: str, place: tuple[int, int], name: str) -> Group:

@@ -163,7 +163,8 @@ SQUARED: Final = Family(
 )  # fmt: skip
 CLIPPED: Final = Family(
     "model_errors_clipped_total", "counter",
-    "Labelled rows whose error was too large (8 times the reference's range or more) and counts as that.",
+    "Labelled rows whose error was too large to count (at least 8 times the range of the reference's "
+    "predictions, or 2,048 times that in which they usually lie) and counts as the largest that is counted.",
 )  # fmt: skip
 SLICE_PREDICTIONS: Final = Family(
     "model_slice_predictions_total", "counter", "Rows predicted, by slice of a column.", ("feature", "slice")

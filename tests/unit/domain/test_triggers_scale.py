@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 from math import frexp, ldexp
 from typing import Any
@@ -63,6 +64,24 @@ def test_a_figure_that_status_cannot_hold_is_the_error_of_its_trigger() -> None:
         assert (entry["decision"], entry["reason"]) == ("Error", "MetricUnsuitable")
         assert entry["message"].startswith("rmse 2.")
         assert entry["message"].endswith("of dose-1 has more than 15 digits: scale its target, or costMatrix")
+
+
+@pytest.mark.parametrize(("clipped", "labels"), [(1, "1 label"), (12, "12 labels")])
+@pytest.mark.parametrize("rule", [RULE, COST])
+def test_a_figure_whose_largest_errors_are_cut_off_says_so(
+    rule: dict[str, Any], clipped: int, labels: str
+) -> None:
+    trigger, champion = (
+        TriggerSpec.model_validate({"name": "quality", "performance": rule}),
+        Champion("a", {}),
+    )
+    assert trigger.performance is not None
+    told = replace(window(3.4, random.Random(1)), clipped=clipped)
+    entry = performance(trigger, trigger.performance, {}, champion=champion, labels=None, now=NOW).entry
+    found = performance(
+        trigger, trigger.performance, entry, champion=champion, labels=told, now=NOW + HOUR
+    ).entry
+    assert f"(at least: {labels} had errors too large to count) on 1000 labels of a" in found["message"]
 
 
 def test_what_a_huge_loss_has_cost_is_told_as_far_as_it_can_be() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -307,3 +308,13 @@ def test_many_slices_of_noise_ask_no_oftener_than_one_would(monkeypatch: pytest.
             alarms += found.wanted
             entry = answered(found, found) if found.wanted else found.entry
     assert alarms <= 6
+
+
+def test_errors_of_a_slice_that_wait_begin_anew_in_another_unit() -> None:
+    """As when servers of the next release take a finer one."""
+    few, many = (300, 600, 600, 4000), (1000, 2000, 2000, 12_000)
+    trigger = rule(metric="rmse")
+    coarse = SliceLabels({"sex=f": many, "sex=m": few}, "regression", samples=1300, unit=0.5)
+    fine = replace(coarse, unit=0.25)
+    seen = [windows(trigger, coarse, one).entry["state"]["slices"] for one in (coarse, fine)]
+    assert [one["sex=m"]["waiting"][0] for one in seen] == [600, 300]

@@ -10,10 +10,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
+from noria_operator.domain.performance import Errors, measure
 from noria_operator.domain.predictions import Outputs, distance
 from noria_serving.contract import GRID_BINS, LARGEST_ERROR, usual_range
 from noria_serving.counters.grid import Grid, grid_of
 from noria_serving.counters.recorder import Recorder
+from noria_serving.counters.state import State
 from noria_serving.feedback.desk import unit_exponent
 from noria_serving.reference import Bins, Reference, category, numeric
 
@@ -105,8 +107,28 @@ def test_the_unit_of_errors_follows_usual_predictions_and_no_outlier() -> None:
     outlier = trained(np.append(values, 1e7))
     assert unit_exponent(trained(values)) == unit_exponent(numeric("p", values)) == -10
     assert unit_exponent(numeric("p", np.append(values, 1e7))) == 7, "of an earlier release"
-    assert math.ldexp(1.0, unit_exponent(outlier)) < 5 / 100
-    assert math.ldexp(LARGEST_ERROR, unit_exponent(outlier)) > 100 * (values.max() - values.min())
+    assert math.ldexp(1.0, unit_exponent(outlier)) < (values.max() - values.min()) / 100
+    assert math.ldexp(LARGEST_ERROR, unit_exponent(outlier)) > 1000 * (values.max() - values.min())
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae"])
+def test_a_few_rows_of_a_much_larger_scale_are_seen_to_be_three_times_as_wrong(metric: str) -> None:
+    """What users spend, of whom few buy anything."""
+    random = np.random.default_rng(1)
+    buys = random.random(5000) < 0.07
+    spent = np.where(buys, random.lognormal(7, 0.8, 5000), random.gamma(2, 0.2, 5000))
+    predicted = np.where(buys, 1500 * random.lognormal(0, 0.3, 5000), 0.4)
+    unit = math.ldexp(1.0, unit_exponent(trained(predicted + random.random(5000))))
+    values = []
+    for times in (1, 3):
+        state = State(Reference(0, (), numeric("p", predicted)), ())
+        for error in np.where(buys, times * predicted, predicted) - spent:
+            state.add_error("m-1", error, unit)
+        errors = Errors(**state.as_json(state.vector)["errors"]["m-1"], unit=unit)
+        measured = measure(metric, errors)
+        assert measured is not None
+        values.append(measured.value)
+    assert values[1] > 2 * values[0]
 
 
 def test_predictions_that_are_texts_have_none() -> None:
