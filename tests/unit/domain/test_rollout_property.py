@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.unit.domain.rollout_world import SERVER_UNREAD, World, seconds, serving
 
+from noria_operator.api.names import version_number
 from noria_operator.domain.disagreement import DisagreementPolicy, Paired, Pairs
 from noria_operator.domain.rollout_commands import COMMANDS
 from noria_operator.domain.rollout_policy import Arm, Experiment, Policy, PolicyStep
-from noria_operator.domain.rollout_state import Reach, State
+from noria_operator.domain.rollout_state import Reach, Revision, State
 from noria_operator.domain.rollout_target import choose
 from noria_operator.domain.rollout_words import Happened
 
@@ -191,11 +192,15 @@ class Rollouts(RuleBasedStateMachine):
             assert all(state.lost(one) or state.is_rejected(one) for one in weighted if one != state.stable)
             return
         assert not state.is_rejected(state.undo.target)
-        # Another configuration of the champion is held back; what an experiment kept waiting is not.
-        if not (self.world.policy.experiment and state.undo.left.version == state.undo.target.version):
-            target = choose(self.world.policy, state, self.world.seen())
-            assert target.revision == state.undo.target
+        target, left = choose(self.world.policy, state, self.world.seen()), state.undo.left
+        # What an experiment kept waiting is followed after it, as ever what is newer than what was left.
+        follows = self.world.policy.experiment and target.revision in self.newer(left)
+        assert follows or target.revision == state.undo.target
         assert {one.target for one in state.traffic if one.weight} <= {state.stable, state.undo.target}
+
+    def newer(self, left: Revision) -> set[Revision]:
+        number = version_number(left.version)
+        return {one.target for one in self.world.versions.values() if one.number > number}
 
     @precondition(lambda self: self.world.state.others)
     @rule(data=st.data())
