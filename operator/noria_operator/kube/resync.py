@@ -56,6 +56,7 @@ class Resync:
         self._restored = restored
         self._period = period
         self._wanted: dict[Stream, None] = {}
+        self._again: dict[Stream, asyncio.TimerHandle] = {}
         self._wake = asyncio.Event()
         self._complete: set[Stream] = set()
         self._told: dict[Stream, float] = {}
@@ -67,6 +68,8 @@ class Resync:
 
     def request(self, stream: Stream) -> None:
         """Compare this stream soon."""
+        if later := self._again.pop(stream, None):
+            later.cancel()
         self._wanted[stream] = None
         self._wake.set()
 
@@ -93,7 +96,8 @@ class Resync:
                 except ApiError as error:
                     log.warning("A list failed and is repeated", extra=_about(stream) | {"error": str(error)})
                     pause = FORBIDDEN if isinstance(error, Forbidden) else RETRY
-                    asyncio.get_running_loop().call_later(pause, self.request, stream)
+                    later = asyncio.get_running_loop().call_later(pause, self.request, stream)
+                    self._again[stream] = later
 
     async def _tick(self) -> None:
         while True:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE = 20.0
 """Seconds, give or take a fifth, until a stream that is refused again and again is asked for once more. Less
 than Kopf waits for an answer."""
+MANY = 10
+"""Refusals of a stream, beyond which they are not counted."""
 PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds of silence before the first probe and between probes, and how many may stay without an answer."""
 ASKING_SECONDS: Final = 5
@@ -155,8 +157,8 @@ def _patient(pulse: Pulse) -> aiohttp.ClientMiddlewareType:
         if not refused[stream]:
             about = {"kind": kind.kind, "namespace": stream[1] or "", "status": response.status}
             log.warning("The API server refuses a watch; it is asked again until it does not", extra=about)
-        pause = min(2.0 ** refused[stream], LONGEST_PAUSE)
-        refused[stream] += 1
+        refused[stream] = min(refused[stream] + 1, MANY)
+        pause = min(2.0 ** (refused[stream] - 1), LONGEST_PAUSE)
         await asyncio.sleep(pause * random.uniform(0.8, 1.2))
         raise aiohttp.ClientPayloadError(f"refused with {response.status}")
 

@@ -116,6 +116,19 @@ async def test_a_list_that_is_forbidden_takes_nothing_out_and_is_tried_again_eac
     task.cancel()
 
 
+async def test_a_list_that_stays_forbidden_is_tried_once_a_minute_however_long_it_does() -> None:
+    """Beside the rounds, which come at other times."""
+    lists = Lists()
+    client = Scripted(lists)
+    nothing = lists.restored.set
+    made = Resync(client, Store(), SELECTORS, STREAMS, done=nothing, restored=nothing, period=607)
+    task = asyncio.create_task(made.run())
+    lists.down = 403
+    await asyncio.sleep(86_400)
+    assert len(client.sent) <= len(STREAMS) * 1.2 * 86_400 / 60
+    task.cancel()
+
+
 async def test_a_state_takes_out_what_it_does_not_show_and_spares_what_is_newer() -> None:
     """Also what another namespace has, which it does not tell of."""
     store = Store()
