@@ -33,6 +33,7 @@ from noria_serving.server.app import App
 from noria_serving.server.arrivals import Arrivals
 from noria_serving.server.counters_app import CountersApp
 from noria_serving.server.models import Models
+from noria_serving.server.sockets import bound
 from noria_serving.server.soundness import STUCK
 from noria_serving.server.wire import Connection
 from noria_serving.settings import Settings
@@ -264,18 +265,5 @@ def _listen(host: str, port: int) -> socket.socket:
     """`0.0.0.0` stands for every address, as gRPC's library takes it: IPv6's, too, where there are any."""
     if host == "0.0.0.0":
         with contextlib.suppress(OSError):
-            return _bound(socket.AF_INET6, "::", port)
-    return _bound(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
-
-
-def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    sock = socket.socket(family)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
+            return bound(socket.AF_INET6, ("::", port))
+    return bound(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))

@@ -19,6 +19,8 @@ import socket
 import struct
 from typing import Final
 
+from noria_serving.server.sockets import bound
+
 _SO_ATTACH_REUSEPORT_CBPF: Final = 51
 _SECOND: Final = struct.pack("HBBI", 0x06, 0, 0, 1)
 """A program of one instruction, `BPF_RET | BPF_K` with 1: the number of a socket in its group, from 0."""
@@ -87,16 +89,7 @@ def _bound(host: str, port: int) -> socket.socket:
     if family == socket.AF_INET and _ipv6():
         family = socket.AF_INET6
         address = ("::" if host == "0.0.0.0" else f"::ffff:{address[0]}", port)
-    sock = socket.socket(family)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sock.bind(address)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+    return bound(family, address)
 
 
 def _ipv6() -> bool:
