@@ -24,7 +24,7 @@ from noria_serving.artifact import MAX_FILES, NAME
 from noria_serving.errors import NoriaError, Reason
 from noria_serving.remote import unpack
 from noria_serving.remote.sources import Scratch, client_of
-from noria_serving.remote.web import Answer, Client, expect, shown
+from noria_serving.remote.web import Answer, Client, expect, fits_header, shown
 from noria_serving.scratch import write_new
 
 MAX_MANIFEST: Final = 4 * 1024 * 1024
@@ -193,7 +193,7 @@ class _Token:
             said = document.get("expires_in")
             lives = said if isinstance(said, int) and said > 0 else TOKEN_SECONDS
             value = str(document.get("token") or document.get("access_token"))
-            if not (value.isascii() and value.isprintable()):
+            if not fits_header(value):
                 message = f"{shown(self._url)} hands out a token that no header can hold"
                 raise NoriaError(Reason.STORAGE_UNAVAILABLE, message)
             self._until, self._value = now + lives / 2, value

@@ -67,7 +67,7 @@ class Client:
     token: Callable[[], str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not (self.authorization.isascii() and self.authorization.isprintable()):
+        if not fits_header(self.authorization):
             raise NoriaError(
                 Reason.CONFIGURATION,
                 "the token holds a line break or another character that no header may have; write it into "
@@ -114,6 +114,7 @@ class Client:
                     return
             except (OSError, http.client.HTTPException) as error:
                 broken = unreachable(url, error)
+                broken.__cause__ = error
             except NoriaError as error:
                 if not (done and isinstance(error.__cause__, (OSError, http.client.HTTPException))):
                     raise
@@ -164,6 +165,11 @@ class _Pinned(http.client.HTTPSConnection):
     def connect(self) -> None:
         plain = socket.create_connection((self._address, self.port), TIMEOUT)
         self.sock = self._context_of_host.wrap_socket(plain, server_hostname=self.host)
+
+
+def fits_header(value: str) -> bool:
+    """Whether a header may have this value."""
+    return value.isascii() and value.isprintable()
 
 
 def expect(answer: Answer, *statuses: int) -> Answer:
