@@ -76,15 +76,12 @@ async def standing(ctx: Context, obj: Json) -> Standing:
     waits_for = f"no gateway has accepted HTTPRoute {key.name} yet; see kubectl describe httproute {key.name}"
     if found is None:
         return Standing(0, waits_for, None if _is_own(obj) else _missing(key))
-    said = await _said(ctx, obj, found)
-    return Standing(int(said.served), waits_for, await _trouble(ctx, obj, found, said))
-
-
-async def _trouble(ctx: Context, obj: Json, route: Json, said: httproute.Standing) -> Trouble | None:
-    """What has to be mended comes before what may mend itself."""
-    gateways = await gateway_class.known(ctx, route)
-    gone = _gone(route, gateways, fatal=not said.served)
-    return gone or await _refused(ctx, obj, route, said) or _unprogrammed(gateways)
+    gateways = await gateway_class.known(ctx, found)
+    said = httproute.standing(found, whole=_is_own(obj), gateways=gateways)
+    # What has to be mended comes before what may mend itself.
+    gone = _gone(found, gateways, fatal=not said.served)
+    trouble = gone or await _refused(ctx, obj, found, said) or _unprogrammed(gateways)
+    return Standing(int(said.served), waits_for, trouble)
 
 
 async def _refused(ctx: Context, obj: Json, route: Json, said: httproute.Standing) -> Trouble | None:
