@@ -7,8 +7,17 @@ import subprocess
 from time import monotonic, sleep
 
 import httpx
+import pytest
+
+from noria_serving.server.grpc.hold import _ipv6
 
 READY_SECONDS = 30.0
+
+
+def need_ipv6() -> None:
+    """Skip the test on a machine that knows IPv4 alone."""
+    if not _ipv6():
+        pytest.skip("no IPv6 here")
 
 
 def until_it_answers(

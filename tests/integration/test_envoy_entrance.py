@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 
-import pytest
 from tests.integration.envoy_router import Cluster, discovery, router, upstream
+from tests.sockets import need_ipv6
 from tools.ports import free_port
 
 from noria_operator.routers.http import EVERYWHERE
-from noria_serving.server.grpc.hold import _ipv6
 
 HEADER = "x-noria-scope"
 
@@ -55,8 +54,7 @@ async def test_hosts_come_first_then_paths_and_nobody_chooses_otherwise() -> Non
 
 
 async def test_clients_and_probes_of_either_family_are_answered_where_the_cluster_has_ipv6() -> None:
-    if not _ipv6():
-        pytest.skip("no IPv6 here")
+    need_ipv6()
     cluster, port = Cluster(), free_port()
     cluster.deployment("m", {"m-1": 100})
     async with upstream("m-1") as server:

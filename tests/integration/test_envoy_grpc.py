@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from noria_serving.protocol.inference_pb2 import ModelInferRequest
 
 INFERENCE = "/inference.GRPCInferenceService/"
 CODES = grpc.StatusCode
+Counting = Callable[[], Awaitable[Counts]]
 
 
 @dataclass
@@ -84,6 +85,26 @@ async def channel(envoy: Router, host: str) -> AsyncIterator[grpc.aio.Channel]:
     options = [("grpc.default_authority", host), ("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{envoy.traffic}", options=options) as found:
         yield found
+
+
+@asynccontextmanager
+async def one_server() -> AsyncIterator[
+    tuple[GrpcUpstream, grpc.aio.Channel, Callable[[], Awaitable[Counts]]]
+]:
+    """The only version behind a router; a client; and what the operator counts of it."""
+    cluster, port = Cluster(), free_port()
+    async with grpc_upstream("m-1") as server:
+        cluster.endpoints("m-1", free_port(), grpc=[server.port])
+        cluster.deployment("m", {"m-1": 100})
+        async with discovery(cluster.store(), port), router(port) as envoy, channel(envoy, "m") as client:
+            await envoy.until_ready()
+            reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
+
+            async def counts() -> Counts:
+                return (await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"]
+
+            yield server, client, counts
+            await reader.close()
 
 
 async def ask(client: grpc.aio.Channel, method: str = "ModelInfer", **more: Any) -> tuple[Any, str]:
@@ -282,26 +303,18 @@ async def test_a_stream_that_its_pod_cuts_off_is_an_error_of_its_version() -> No
 
 
 async def test_a_stream_that_its_server_ends_with_aborted_is_no_error_of_its_version() -> None:
-    cluster, port = Cluster(), free_port()
-    async with grpc_upstream("m-1") as server:
-        cluster.endpoints("m-1", free_port(), grpc=[server.port])
-        cluster.deployment("m", {"m-1": 100})
-        async with discovery(cluster.store(), port), router(port) as envoy, channel(envoy, "m") as client:
-            await envoy.until_ready()
-            reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
-            calls = [client.stream_stream(f"{INFERENCE}ModelStreamInfer")() for _ in range(3)]
-            for call in calls:
-                await call.write(b"x")
-                assert await call.read() == b"m-1"
-            server.behaviour = "ABORTED"
-            for call in calls[:2]:
-                await call.write(b"x")
-                assert await call.code() == CODES.ABORTED
-            calls[2].cancel()
-            await asyncio.sleep(0.2)
-            found = (await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"]
-            assert found == Counts(3, 1), "the client gave the third one up"
-            await reader.close()
+    async with one_server() as (server, client, counts):
+        calls = [client.stream_stream(f"{INFERENCE}ModelStreamInfer")() for _ in range(3)]
+        for call in calls:
+            await call.write(b"x")
+            assert await call.read() == b"m-1"
+        server.behaviour = "ABORTED"
+        for call in calls[:2]:
+            await call.write(b"x")
+            assert await call.code() == CODES.ABORTED
+        calls[2].cancel()
+        await asyncio.sleep(0.2)
+        assert await counts() == Counts(3, 1), "the client gave the third one up"
 
 
 @asynccontextmanager
@@ -364,23 +377,16 @@ async def test_a_call_whose_status_nobody_tells_counts_for_nothing() -> None:
 
 
 async def test_no_reading_among_many_calls_finds_an_error_that_was_none() -> None:
-    cluster, port = Cluster(), free_port()
-    async with grpc_upstream("m-1") as server:
-        cluster.endpoints("m-1", free_port(), grpc=[server.port])
-        cluster.deployment("m", {"m-1": 100})
-        async with discovery(cluster.store(), port), router(port) as envoy, channel(envoy, "m") as client:
-            await envoy.until_ready()
-            reader = RouterReader(stats_port=envoy.stats, traffic_port=envoy.traffic)
-            calls = [asyncio.create_task(ask(client)) for _ in range(300)]
-            read = [Counts()]
-            while not all(one.done() for one in calls):
-                read.append((await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"])
-            assert {status for status, _ in await asyncio.gather(*calls)} == {CODES.OK}
-            read.append((await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"])
-            assert all(one.errors == one.refused == 0 for one in read)
-            assert read[-1] == Counts(300)
-            assert read == sorted(read, key=lambda one: one.requests)
-            await reader.close()
+    async with one_server() as (_, client, counts):
+        calls = [asyncio.create_task(ask(client)) for _ in range(300)]
+        read = [Counts()]
+        while not all(one.done() for one in calls):
+            read.append(await counts())
+        assert {status for status, _ in await asyncio.gather(*calls)} == {CODES.OK}
+        read.append(await counts())
+        assert all(one.errors == one.refused == 0 for one in read)
+        assert read[-1] == Counts(300)
+        assert read == sorted(read, key=lambda one: one.requests)
 
 
 @asynccontextmanager

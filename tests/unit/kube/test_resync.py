@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from tests.unit.kube.api_server import Scripted, obj, refusal
 
@@ -85,35 +87,35 @@ async def test_everything_is_compared_every_ten_minutes() -> None:
     task.cancel()
 
 
-async def test_a_list_that_fails_deletes_nothing_and_is_repeated() -> None:
-    store, lists, mine = Store(), Lists(), obj()
-    mine["metadata"]["namespace"] = "a"
-    store.observe("ADDED", mine)
-    made, _ = resync(lists, store, [])
-    task = asyncio.create_task(made.run())
-    lists.down = 503
-    made.request(STREAMS[0])
-    await asyncio.sleep(7)
-    assert len(store.list(DEPLOYMENT)) == 1
-    lists.down = 0
-    await asyncio.sleep(30)
-    assert store.list(DEPLOYMENT) == []
-    task.cancel()
-
-
-async def test_a_list_that_is_forbidden_takes_nothing_out_and_is_tried_again_each_minute() -> None:
-    """As of a namespace that was deleted with the Role in it."""
+@asynccontextmanager
+async def refused(status: int) -> AsyncIterator[tuple[Store, Lists, Scripted]]:
+    """A list that is asked for and not given, of a stream of which one object is known."""
     store, lists, mine = Store(), Lists(), obj()
     mine["metadata"]["namespace"] = "a"
     store.observe("ADDED", mine)
     made, client = resync(lists, store, [])
     task = asyncio.create_task(made.run())
-    lists.down = 403
+    lists.down = status
     made.request(STREAMS[0])
-    await asyncio.sleep(150)
-    assert len(client.sent) == 3
-    assert len(store.list(DEPLOYMENT)) == 1
+    yield store, lists, client
     task.cancel()
+
+
+async def test_a_list_that_fails_deletes_nothing_and_is_repeated() -> None:
+    async with refused(503) as (store, lists, _):
+        await asyncio.sleep(7)
+        assert len(store.list(DEPLOYMENT)) == 1
+        lists.down = 0
+        await asyncio.sleep(30)
+        assert store.list(DEPLOYMENT) == []
+
+
+async def test_a_list_that_is_forbidden_takes_nothing_out_and_is_tried_again_each_minute() -> None:
+    """As of a namespace that was deleted with the Role in it."""
+    async with refused(403) as (store, _, client):
+        await asyncio.sleep(150)
+        assert len(client.sent) == 3
+        assert len(store.list(DEPLOYMENT)) == 1
 
 
 async def test_a_list_that_stays_forbidden_is_tried_once_a_minute_however_long_it_does() -> None:

@@ -11,6 +11,7 @@ from concurrent import futures
 
 import grpc
 import pytest
+from tests.sockets import need_ipv6
 
 from noria_serving.server.grpc import hold as holding
 from noria_serving.server.grpc.hold import CannotHoldError, Hold, hold
@@ -27,8 +28,8 @@ CLIENTS = 50
 
 @pytest.fixture(params=HOSTS)
 def held(request: pytest.FixtureRequest) -> Iterator[tuple[str, Hold]]:
-    if ":" in request.param and not holding._ipv6():
-        pytest.skip("no IPv6 here")
+    if ":" in request.param:
+        need_ipv6()
     made = hold(request.param, 0)
     yield request.param, made
     made.close()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import socket
 
 import pytest
+from tests.sockets import need_ipv6
 
-from noria_serving.server.grpc.hold import _ipv6
 from noria_serving.server.lifecycle import _listen
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_every_address_is_one_of_either_family(host: str) -> None:
-    if not _ipv6():
-        pytest.skip("no IPv6 here")
+    need_ipv6()
     with _listen(host, 0) as listening:
         listening.listen()
         for address in ("127.0.0.1", "::1"):
