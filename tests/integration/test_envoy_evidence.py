@@ -98,6 +98,18 @@ async def test_what_a_pod_drops_is_answered_by_another_and_counts_against_its_ve
     assert 0 < found.errors <= dying.served, "once a request, also of one that met the same pod again"
 
 
+async def test_no_request_meets_the_same_dying_pod_again_while_another_answers() -> None:
+    cluster, port = Cluster(), free_port()
+    async with upstream("m-1") as one, upstream("m-1") as two, upstream("m-1") as other:
+        cluster.endpoints("m-1", one.port, two.port, other.port)
+        cluster.deployment("m", {"m-1": 100})
+        async with discovery(cluster.store(), port), router(port) as envoy:
+            await envoy.until_ready()
+            one.behaviour = two.behaviour = "reset"
+            assert {(await envoy.get("m"))[0] for _ in range(800)} == {200}
+            assert await envoy.statistic("cluster.m-1.outlier_detection.ejections_enforced_total") > 0
+
+
 async def test_weights_in_force_are_read_back_from_every_router() -> None:
     cluster, port = Cluster(), free_port()
     cluster.deployment("m", {"m-1": 60, "m-2": 40})

@@ -53,21 +53,17 @@ _OUTLIERS: Json = {
     "base_ejection_time": "3s",
     "max_ejection_time": "30s",
     "max_ejection_percent": 50,
-    "split_external_local_origin_errors": True,
-    "consecutive_local_origin_failure": 3,
-    "enforcing_consecutive_local_origin_failure": 100,
     "consecutive_gateway_failure": 5,
     "enforcing_consecutive_gateway_failure": 100,
     "consecutive_5xx": 20,
     "enforcing_consecutive_5xx": 100,
     "enforcing_success_rate": 0,
-    "enforcing_local_origin_success_rate": 0,
     "enforcing_failure_percentage": 0,
-    "enforcing_failure_percentage_local_origin": 0,
 }
-"""A pod that is gone or wedged is set aside within a second. A version that is bad as a whole still gets
-its requests, and its errors are counted: at most half of its pods are set aside, and below half Envoy's
-panic mode uses them all."""
+"""A pod that is gone or wedged is set aside after five requests without an answer. Failures to connect and
+to answer count together: counted apart, a connection that opens would forgive the answer that it drops. A
+version that is bad as a whole still gets its requests, and its errors are counted: at most half of its pods
+are set aside, and below half Envoy's panic mode uses them all."""
 
 _LIMITS: Json = {
     "thresholds": [

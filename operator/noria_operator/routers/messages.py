@@ -217,12 +217,7 @@ OUTLIERS = Message(
         "enforcing_success_rate": wrapped(6),
         "consecutive_gateway_failure": wrapped(10),
         "enforcing_consecutive_gateway_failure": wrapped(11),
-        "split_external_local_origin_errors": whole(12),
-        "consecutive_local_origin_failure": wrapped(13),
-        "enforcing_consecutive_local_origin_failure": wrapped(14),
-        "enforcing_local_origin_success_rate": wrapped(15),
         "enforcing_failure_percentage": wrapped(17),
-        "enforcing_failure_percentage_local_origin": wrapped(18),
         "max_ejection_time": duration(21),
     },
 )

@@ -70,9 +70,10 @@ UNREACHED = "connect-failure,refused-stream,reset-before-request"
 RETRY_POLICY: Json = {
     "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
     "retry_host_predicate": [PREVIOUS_HOSTS],
-    "host_selection_retry_max_attempts": "3",
+    "host_selection_retry_max_attempts": "16",
 }
-"""Tries go to other pods of the version. An answer, also a bad one, is the version's own."""
+"""Tries go to other pods of the version: a pod is drawn again while it was tried already, up to so many times.
+An answer, also a bad one, is the version's own."""
 
 
 def domains(namespace: str, name: str) -> tuple[str, ...]:
