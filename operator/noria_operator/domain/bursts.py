@@ -33,6 +33,10 @@ which a third failed are an outage, and eight in which a tenth did.
 """
 NEARLY_ALL: Final = 0.8
 """The share of the challenger's requests from which it is of no use to anybody."""
+LATELY: Final = 8
+"""Windows in which nearly all failed that are counted: who fails for longer is no surer to fail now."""
+ASKED: Final = 5
+"""Requests to the challenger by which a window tells that nearly all of them fail."""
 OUTAGE_RATIO: Final = 3
 """A window has points where the challenger failed so many times as often as the champion at least."""
 
@@ -56,7 +60,8 @@ class Bursts:
 
     `wealth` has the logarithm of what each alternative won in `bets` windows, none before the first; `skip`
     is whether the next window is left out; `down` are the points of an outage of the challenger that goes on,
-    and `nearly_all` the windows in a row in which nearly all of its requests failed.
+    and `nearly_all` the windows in which nearly all of its requests failed, up to `LATELY`, less those in
+    which nobody asked it, since one with better answers.
     """
 
     wealth: tuple[float, ...] = ()
@@ -85,8 +90,16 @@ def weigh(bursts: Bursts, window: Seen, ratios: Sequence[float]) -> Bursts:
         bets=bets,
         skip=window.challenger > 0 and not bursts.skip,
         down=_in_a_row(bursts.down, window, OUTAGE_SHARES),
-        nearly_all=_in_a_row(bursts.nearly_all, window, (NEARLY_ALL,)),
+        nearly_all=_lately(bursts.nearly_all, window),
     )
+
+
+def _lately(before: int, window: Seen) -> int:
+    """What is no longer asked no longer fails: silence takes one window back."""
+    if not window.requests:
+        return max(before - 1, 0)
+    counted = _in_a_row(before, window, (NEARLY_ALL,))
+    return min(counted, LATELY if window.requests >= ASKED else before)
 
 
 def _excess(window: Seen) -> float:

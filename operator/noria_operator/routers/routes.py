@@ -72,7 +72,7 @@ RETRY_POLICY: Json = {
     "retry_host_predicate": [PREVIOUS_HOSTS],
     "host_selection_retry_max_attempts": "16",
 }
-"""Tries go to other pods of the version: a pod is drawn again while it was tried already, up to so many times.
+"""Tries go to other pods of the version: one that was tried is drawn again, up to so many times.
 An answer, also a bad one, is the version's own."""
 
 
