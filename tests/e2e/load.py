@@ -13,8 +13,10 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from subprocess import run
 from time import monotonic
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import aiohttp
 from tests.e2e.traffic import Traffic
@@ -46,8 +48,8 @@ class Load(Traffic):
     """
     phase: str = ""
     """What goes on meanwhile, for the words about a failure."""
-    witness: Callable[[], str] | None = None
-    """Says where requests wait; asked once, when one first waits for long."""
+    witness: Callable[[], str] = str
+    """Says where behind the address requests wait; asked once, when one first waits for long."""
     seen: str = ""
     """What it said."""
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
@@ -127,17 +129,24 @@ class Load(Traffic):
 
     def _look(self, asked: str) -> None:
         """In a thread, so that nobody waits for it."""
-        if self.witness is None or self.seen:
+        if self.seen:
             return
         self.seen = f"asked after {asked}, unanswered for {WAITING:.0f} s"
-        threading.Thread(target=self._tell, args=(self.witness,), daemon=True).start()
+        threading.Thread(target=self._tell, daemon=True).start()
 
-    def _tell(self, witness: Callable[[], str]) -> None:
-        self.seen += f":\n{witness()}"
+    def _tell(self) -> None:
+        self.seen += f":\n{_connections(str(urlsplit(self.url).hostname))}\n{self.witness()}"
 
     def _fail(self, what: str) -> None:
         self._failed_in[self.phase] += 1
         self.failures.append(f"after {monotonic() - self._began:.2f} s, {self.phase}: {what}")
+
+
+def _connections(host: str) -> str:
+    """What the kernel knows of connections to an address, and where kube-proxy's rules sent them."""
+    asked = (("ss", "-tanoi", "dst", host), ("conntrack", "-L", "-p", "tcp", "-d", host))
+    told = [run(command, capture_output=True, text=True, check=False) for command in asked]
+    return "\n".join(one.stdout + one.stderr for one in told)
 
 
 async def _gone_out(

@@ -185,7 +185,7 @@ class Routed:
 
     def load(self, rate: float = 100.0) -> Load:
         """Steady traffic at the address of the router."""
-        witness = self.gateway.waiting if self.gateway is not None else None
+        witness = self.gateway.waiting if self.gateway is not None else str
         return Load(self.url, rate=rate, headers=self.headers, witness=witness)
 
     def answers(self, count: int, headers: Mapping[str, str] = NONE) -> Counter[str]:
