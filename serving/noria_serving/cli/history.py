@@ -32,6 +32,8 @@ Kind = tuple[str, tuple[str, ...]]
 """A folder of a log, and what its folders of versions are called."""
 PREDICTIONS: Final[Kind] = ("predictions", ("version",))
 LABELS: Final[Kind] = ("labels", ("taken_by", "version"))
+KNOWN: Final = ("time", "id", "row", "label")
+"""Columns of files of labels."""
 NUMBERED: Final[Mapping[str | float, int]] = {"0": 0, "1": 1}
 """Labels of two classes that are called otherwise."""
 
@@ -66,12 +68,12 @@ def history(place: str, *, since: str = "", version: str = "") -> Iterator[Seque
     """The head and the rows, in no order; of all files, or of those since a day, or of one version."""
     from noria_serving import rows  # noqa: PLC0415  a server without this command stays light
 
-    root, part = place.rstrip("/").removeprefix("file://"), bool(since or version)
-    within = _folders(root, PREDICTIONS, since, version) if part else []
+    root = place.rstrip("/").removeprefix("file://")
+    within = _folders(root, PREDICTIONS, since, version) if since or version else []
     logged = rows.read(f"{root}/predictions", within=within).columns
-    labels = _labels(root, since, part=part)
+    labels = _labels(root, since)
     keys = [*zip(logged["id"].tolist(), logged["row"].tolist(), strict=True)]
-    numbers = {label for _, label in labels.values() if isinstance(label, float)}
+    numbers = {label for _, label in labels.values() if isinstance(label, float) and not version}
     told = _Told.of(logged, {labels[key][1] for key in keys if key in labels} | numbers)
     features = _features(logged)
     yield [
@@ -129,19 +131,26 @@ def _values(place: str, key: str) -> list[str]:
         raise
 
 
-def _labels(root: str, since: str, *, part: bool) -> dict[tuple[str, int], tuple[str, str | float]]:
-    """When the label of a row was known, and what it is; empty where none were logged."""
+def _labels(root: str, since: str) -> dict[tuple[str, int], tuple[str, str | float]]:
+    """When the label of a row was known, and what it is; empty where none were logged. Each folder is read by
+    itself: labels of another model may be texts where these are numbers.
+    """
     from noria_serving import rows  # noqa: PLC0415
 
     try:
-        within = _folders(root, LABELS, since) if part else []
-        logged = rows.read(f"{root}/labels", within=within).columns
+        folders = _folders(root, LABELS, since)
     except NoriaError as error:
         if error.reason is Reason.NO_ROWS:
             return {}
         raise
-    columns = (logged[name].tolist() for name in ("time", "id", "row", "label"))
-    return {(id_, row): (at, label) for at, id_, row, label in sorted(zip(*columns, strict=True))}
+    found: dict[tuple[str, int], tuple[str, str | float]] = {}
+    for folder in folders:
+        logged = rows.read(f"{root}/labels", within=[folder]).columns
+        for at, id_, row, label in zip(*(logged[name].tolist() for name in KNOWN), strict=True):
+            known = found.get((id_, row))
+            if known is None or known[0] <= at:
+                found[id_, row] = (at, label)
+    return found
 
 
 @dataclass(frozen=True)

@@ -154,8 +154,13 @@ class Admission:
             return now
         if sum(turn.rows for turn in batch) >= self._rows:
             return now
-        latest = min((t.deadline - self.seconds for t in batch if t.deadline is not None), default=math.inf)
-        return min(first.since + self._hold, latest)
+        return min(first.since + self._hold, *map(self._latest, batch))
+
+    def _latest(self, turn: Turn) -> float:
+        """When to begin for an answer in time: the call takes some of it, as do thread and event loop."""
+        if turn.deadline is None:
+            return math.inf
+        return min((turn.since + turn.deadline) / 2, turn.deadline - self.seconds)
 
     def refuse(self, reason: Refusal, *, elsewhere: int = 0) -> RequestError:
         """Count a refusal; the error that says so. `elsewhere`: requests that wait in another line."""
@@ -165,6 +170,8 @@ class Admission:
         expected = self.expected + elsewhere * self.seconds
         seconds = min(max(math.ceil(expected), 1), LATEST_RETRY)
         said = f"{len(self._line) + elsewhere} requests wait for this model already"
+        if not self._limits.max_queue:
+            said = "this server takes no requests (NORIA_MAX_QUEUE is 0)"
         if reason == Refusal.WAIT:
             said = f"requests would wait longer than {self._limits.max_wait:g} s for this model"
         message = f"{said}; try again in {seconds} s"

@@ -279,7 +279,7 @@ class Service:
             now = time.monotonic()
         if rows > self._inline_rows or not (self._concurrent or self.line.idle):
             return await self.line.run(inputs, rows, until)
-        if ahead > self.limits.max_queue:
+        if not self.limits.max_queue or ahead > self.limits.max_queue:
             raise self.admission.refuse(Refusal.QUEUE_FULL, elsewhere=ahead)
         self.admission.check(since, until, now)
         started = time.perf_counter()

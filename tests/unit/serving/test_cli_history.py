@@ -34,13 +34,13 @@ def nonce(number: int) -> bytes:
 
 def logged(
     loaded: Loaded, place: Path, outputs: Outputs, labels: list[Any], *,
-    regression: bool = False, after: float = 3600,
+    regression: bool = False, after: float = 3600, version: str = "late-4", first: int = 0,
 ) -> None:  # fmt: skip
-    """A request of a row for each label, an hour later; None: none came."""
+    """A request of a row for each label, an hour later; None: none came. `first`: where numbers begin."""
     answered = [SimpleNamespace(name=name) for name in outputs]
     signature = SimpleNamespace(inputs=loaded.backend.signature.inputs, outputs=answered)
     here = PayloadLog(
-        LogSettings(uri=str(place)), signature, loaded.reference, version="late-4", regression=regression,
+        LogSettings(uri=str(place)), signature, loaded.reference, version=version, regression=regression,
     )  # fmt: skip
     for number, label in enumerate(labels):
         inputs = {
@@ -50,10 +50,11 @@ def logged(
         }
         at = NOW + number
         here.prediction(
-            nonce(number), at, None, inputs, [one[number : number + 1] for one in outputs.values()]
+            nonce(first + number), at, None, inputs, [one[number : number + 1] for one in outputs.values()]
         )
         if label is not None:
-            here.labels(Token("late-4", int(at * 1000), nonce(number), batch=1), [label], at + after)
+            token = Token(version, int(at * 1000), nonce(first + number), batch=1)
+            here.labels(token, [label], at + after)
     here.close()
     assert here.join(60)
 
@@ -289,6 +290,21 @@ def test_features_that_are_called_as_columns_of_a_history_are_left_out(
     assert (found.row.version, found.row.value, found.label) == ("late-4", 0.25, None)
     assert (tmp_path / "rows.csv").read_text().splitlines()[0] == "time,predicted,version,score,label,age"
     assert f"left out, as a history's own columns are called so: {name}\n" in capsys.readouterr().err
+
+
+def test_of_a_log_of_several_models_each_versions_history_is_read(
+    loaded_frame: Loaded, tmp_path: Path
+) -> None:
+    """Labels of one are numbers, and texts those of the other."""
+    called = np.array(["on time", "late", "late"], dtype=object)
+    late = {"label": called, "probabilities": probabilities([0.75, 0.25], [0.25, 0.75], [0.5, 0.5])}
+    logged(loaded_frame, tmp_path / "log", late, ["on time", "late", None])
+    tips = {"tip": np.array([3.5, 4.25])}
+    logged(loaded_frame, tmp_path / "log", tips, [3.0, 4.5], regression=True, version="tips-1", first=9)
+    found = told(tmp_path / "log", tmp_path / "late.csv", "--version", "late-4")
+    assert [(one.row.value, one.label) for one in found.rows] == [(0.25, 0.0), (0.75, 1.0), (0.5, None)]
+    found = told(tmp_path / "log", tmp_path / "tips.csv", "--version", "tips-1")
+    assert [(one.row.value, one.label) for one in found.rows] == [(3.5, 3.0), (4.25, 4.5)]
 
 
 def test_the_last_label_of_a_row_counts(loaded_frame: Loaded, tmp_path: Path) -> None:

@@ -242,6 +242,14 @@ async def test_beyond_the_line_for_the_event_loop_it_is_429_too(loaded: Loaded, 
     await serving
 
 
+async def test_a_server_whose_line_has_no_place_takes_no_prediction(loaded: Loaded) -> None:
+    """Not only where some would have to wait."""
+    service = Service(ONE, replace(loaded, seconds_per_call=1e-5), Limits(max_queue=0))
+    with pytest.raises(RequestError, match="takes no requests") as refused:
+        await service.infer(request())
+    assert refused.value.status == 429
+
+
 async def test_golden_rows_in_the_thread_meet_no_prediction_beside_it(loaded: Loaded, gate: Gate) -> None:
     service = served(loaded, gate)
     service.line._thread.submit(gate.open.wait)  # a thread that gets no CPU yet
