@@ -10,6 +10,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ class _Run:
     """The loop over the history. The champion is the version with most of the traffic between two looks, so
     that a challenger with a small weight is none, nor is one that gets copies of all requests (of the first
     look see `_first_champion`); where the registry does not know it, it is as old as its
-    first prediction, and nobody knows how good it was when it was accepted.
+    first prediction, and nobody knows how good it was when it was accepted. None is older than the last run.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class _Run:
         begin = history.rows[0].predicted
         self._registry = {one["metadata"]["name"]: one for one in versions}
         self._begun: dict[str, datetime] = {}
+        self._made: datetime | None = None
         for one in history.rows:
             self._begun.setdefault(one.row.version, one.predicted)
         champion = self._champion(_first_champion(history.rows, begin + every))
@@ -111,22 +113,25 @@ class _Run:
             self._traffic[row.row.version] += 1
 
     def look(self, at: datetime) -> None:
-        """What is decided up to a moment; nobody knows what a run's version would have been worth."""
+        """What is decided up to a moment."""
         serving = self.loop.champion.name
         if self._traffic:
             most, rows = self._traffic.most_common(1)[0]
             if rows >= SURELY_MORE * self._traffic[serving] and most != serving:
                 self.loop.champion = self._champion(most)
             self._traffic.clear()
-        ended = self.loop.finish
-        self.told += self.loop.until(
-            at, took=self._took, ended=lambda name, end: ended(name, end, champion=None)
-        )
+        self.told += self.loop.until(at, took=self._took, ended=self._end)
+
+    def _end(self, name: str, at: datetime) -> None:
+        """A run made a version: nobody knows what it would have been worth, but how old it is."""
+        self.loop.finish(name, at, champion=None)
+        self._made = at
+        self.loop.champion = replace(self.loop.champion, made=at)
 
     def _champion(self, version: str) -> Champion:
-        if known := self._registry.get(version):
-            return champion_of(version, known)
-        return Champion(version, {}, self._begun[version])
+        known = self._registry.get(version)
+        found = champion_of(version, known) if known else Champion(version, {}, self._begun[version])
+        return replace(found, made=max(filter(None, (found.made, self._made)), default=None))
 
 
 def _first_champion(rows: Sequence[Row], until: datetime) -> str:

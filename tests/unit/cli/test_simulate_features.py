@@ -176,6 +176,20 @@ def test_the_champion_is_the_version_with_most_of_the_traffic(tmp_path: Path) ->
     assert any("m-3" in line for line in lines)
 
 
+@pytest.mark.parametrize("switch", [12, 5], ids=["one version", "one that is older than the run"])
+def test_a_run_that_ends_makes_a_champion_of_that_age(tmp_path: Path, switch: int) -> None:
+    rows = [
+        row | {"version": "m-1" if number < switch * ROWS else "m-2"}
+        for number, row in enumerate(days(12, 0))
+    ]
+    rows[0]["version"] = "m-2"
+    old = {"name": "old", "maxAge": "96h"}
+    took = ("--training-time", "24h")
+    lines = trial(tmp_path, rows, *took, triggers=[old], cooldown="6h", budget={"maxRuns": 9, "per": "168h"})
+    started = [day for day, decision in decisions(lines, "old") if decision == "Started"]
+    assert started == ["01-09", "01-14"], "four days after the run of 01-09 ended on 01-10"
+
+
 def test_a_version_that_gets_copies_of_all_requests_is_not_the_champion(tmp_path: Path) -> None:
     """A payload log has copies as if clients had asked; a row more between two looks is chance."""
     rows = [row | {"version": "m-1"} for row in days(4, 0)]
