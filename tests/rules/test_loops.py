@@ -12,8 +12,11 @@ from tests.rules.promtool import firing, judge
 from tests.unit.domain.test_triggers_plan import HOUR, Loop, drifts, entry, lost, standing, weekly
 from tests.unit.domain.training_world import deployment
 
+from noria_operator.api.continuoustraining import ContinuousTraining
+from noria_operator.api.parsing import parse_as
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import Request
+from noria_operator.domain.triggers_combine import in_order
 
 Json = dict[str, Any]
 PLACE = {"namespace": "demo", "deployment": "flights", "model": "flights", "training": "flights"}
@@ -60,6 +63,27 @@ def test_a_loss_that_nobody_may_answer_is_told_after_a_day(spec: Json, tmp_path:
         recorded(30 * 60, *phases),
         firing("NoriaQualityLost", "65m", QUALITY),
         firing("NoriaLossNotFixed", "24h"),
+        firing("NoriaLossNotFixed", "26h", QUALITY),
+        every="5m",
+    )
+
+
+def test_a_loss_that_a_combination_may_not_answer_is_told_after_a_day(tmp_path: Path) -> None:
+    triggers = [
+        {"name": "quality", "performance": {"metric": "auc", "min": "0.65"}, "action": "Observe"},
+        {"name": "labels", "newSamples": {"count": 10}, "action": "Observe"},
+        {"name": "worth-it", "combine": {"of": ["quality", "labels"]}},
+    ]
+    loop = at_epoch(suspend=True, triggers=triggers)
+    spec = parse_as(ContinuousTraining, loop.obj).spec
+    plain = [lost(loop, wanted=True), asks("labels", "NewSamples", "10")]
+    loop.step(*in_order(loop.obj, spec.triggers, plain, {}))
+    said = [entry(loop.status, name)["decision"] for name in ("quality", "labels", "worth-it")]
+    assert said == ["Observe", "Observe", "Blocked"]
+    judge(
+        tmp_path,
+        recorded(27 * 60, phase(loop, deployment(1))),
+        firing("NoriaQualityLost", "1h", QUALITY),
         firing("NoriaLossNotFixed", "26h", QUALITY),
         every="5m",
     )

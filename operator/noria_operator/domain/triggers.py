@@ -7,7 +7,7 @@ budget and `Forbid` decide elsewhere; an open window changes nothing in status, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -108,11 +108,20 @@ def kind_named(name: str, triggers: Iterable[Json]) -> str:
     return kind[:1].upper() + kind[1:]
 
 
-def loss_since(entry: Json, kind: str) -> str | None:
-    """Since when the loss, or the drift, that a trigger of this kind answers with a run is known; None while
-    it sees none.
+def loss_since(entry: Json, triggers: Sequence[Json]) -> str | None:
+    """Since when the loss, or the drift, is known that a trigger answers with a run, its own or that of a
+    combination; None while it sees none.
     """
-    return entry.get("since") if kind in STANDS and entry.get("decision") in _HELD else None
+    stands = STANDS.get(kind_named(entry["name"], triggers), frozenset())
+    if not any(_retrains_by(entry["name"], one) for one in triggers):
+        stands &= _HELD
+    return entry.get("since") if entry.get("decision") in stands else None
+
+
+def _retrains_by(member: str, trigger: Json) -> bool:
+    """Whether a trigger is a combination that asks for runs, and has this member."""
+    asks = trigger.get("action") in (None, "Retrain")
+    return asks and member in trigger.get("combine", {}).get("of", ())
 
 
 def opened_at(entry: Json, champion: Champion | None) -> datetime | None:

@@ -279,16 +279,17 @@ def _dated(
 
 def _since(entry: Json, before: Json, kind: str, now: datetime) -> Json:
     """A loss is that of one version; while its run is held, under way or has brought nothing, it stands, also
-    where a combination is to ask for it. So does drift that retrains.
+    where a combination is to ask for it and it warns meanwhile. So does drift that retrains.
     """
     decision, begun = entry.get("decision"), before.get("since")
-    stands = STANDS.get(kind, frozenset())
+    stands, last = STANDS.get(kind, frozenset()), before.get("decision")
+    same = before.get("version") == entry.get("version") and last in stands
     if decision in ALARMS:
-        begun = begun if before.get("decision") == decision else stamp(now)
+        goes_on = last == decision or (same and last == "Wait" and begun)
+        begun = begun if goes_on else stamp(now)
     elif decision not in stands:
         begun = None
     else:
-        same = before.get("version") == entry.get("version") and before.get("decision") in stands
         begun = begun if same else None
         begun = begun or (None if decision == "Wait" else stamp(now))
     return {"since": begun} if begun else {}

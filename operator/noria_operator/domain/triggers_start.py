@@ -172,10 +172,7 @@ def training_job(obj: Json, run: Json, entry: Json) -> Json:
     spec, why = obj["spec"], {"reason": run["reason"], "name": run["trigger"], "at": run["at"]}
     figures = ("value", "interval", "threshold", "samples", "windowEndedAt", "windowLength")
     why |= {name: entry[name] for name in figures if entry.get(name) is not None}
-    known = (
-        loss_since(one, kind_named(one["name"], spec.get("triggers", ())))
-        for one in obj.get("status", {}).get("triggers", ())
-    )
+    known = (loss_since(one, spec.get("triggers", ())) for one in obj.get("status", {}).get("triggers", ()))
     if lost := [since for since in known if since]:
         why["since"] = min(lost)
     return {

@@ -34,11 +34,11 @@ _TIMES: Final = ((families.WINDOW_END, "windowEndedAt"), (families.NEXT, "nextRu
 
 def training(obj: Json, deployment: Json | None) -> Iterator[Sample]:
     """All samples of one but those of its budget."""
-    spec, status, place = obj["spec"], obj.get("status", {}), _place(obj)
+    triggers, status, place = obj["spec"].get("triggers", ()), obj.get("status", {}), _place(obj)
     for entry in status.get("triggers", ()):
-        kind = kind_named(entry["name"], spec.get("triggers", ()))
+        kind = kind_named(entry["name"], triggers)
         yield from _trigger((*place, entry["name"]), entry, kind)
-        since = loss_since(entry, kind)
+        since = loss_since(entry, triggers)
         if since is not None and _unanswered(entry, deployment):
             yield families.LOST, (*place, entry["name"], kind), seconds(since)
     if by := status.get("blockedBy"):

@@ -497,6 +497,22 @@ def test_a_loss_stands_from_when_it_was_seen_through_what_holds_its_run_and_thro
     assert since(loop) is None, "another version is served, and this loss is over"
 
 
+def test_a_loss_that_warns_stands_through_the_run_of_its_combination() -> None:
+    """What it says after a run that brought nothing is no new loss; of another version it is."""
+    rule = {"performance": {"metric": "auc", "min": "0.65"}, "action": "Warn"}
+    loop = Loop(triggers=[{"name": "quality", **rule}])
+    loop.step(lost(loop, wanted=True))
+    first = stamp(loop.now)
+    for told, wanted in (({}, True), ({"decision": "Wait"}, False), ({}, True)):
+        loop.now += HOUR
+        loop.step(lost(loop, wanted=wanted, **told))
+        assert since(loop) == first
+    loop.step(lost(loop, wanted=False, decision="Wait"))
+    loop.now += HOUR
+    loop.step(lost(loop, wanted=True, version="flights-2"))
+    assert (entry(loop.status, "quality")["decision"], since(loop)) == ("Warn", stamp(loop.now))
+
+
 def test_a_loss_ends_when_a_window_is_well_again_and_one_bad_window_is_none() -> None:
     loop = Loop(suspend=True)
     loop.step(lost(loop, wanted=False, decision="Wait", streak=1))

@@ -336,6 +336,31 @@ def test_a_loss_of_quality_lasts_from_when_it_was_seen_until_a_promotion_answers
     assert found == (at(since) if since else None)
 
 
+@pytest.mark.parametrize("decision", ["Observe", "Warn"])
+@pytest.mark.parametrize(
+    ("combine", "action", "lost"),
+    [
+        (["quality", "labels"], None, True),
+        (["quality", "labels"], "Retrain", True),
+        (["quality", "labels"], "Warn", False),
+        (["labels", "weekly"], None, False),
+    ],
+    ids=["retrains by default", "retrains", "warns", "of others"],
+)
+def test_a_loss_that_a_combination_is_to_answer_is_told(
+    decision: str, combine: list[str], action: str | None, lost: bool
+) -> None:
+    entry = {
+        "name": "quality", "version": "flight-delay-1", "decision": decision, "since": "2026-03-05T00:00:00Z",
+    }  # fmt: skip
+    loop = training(entry)
+    both = {"name": "worth-it", "combine": {"of": combine}} | ({"action": action} if action else {})
+    loop["spec"]["triggers"].append(both)
+    labels = {**LOOP, "trigger": "quality", "kind": "Performance"}
+    found = told(ROLLOUT, loop).get_sample_value("noria_trigger_loss_timestamp_seconds", labels)
+    assert found == (at("2026-03-05T00:00Z") if lost else None)
+
+
 @pytest.mark.parametrize(
     "serving", [[], [deployment(phase="Pending")]], ids=["no deployment", "its first version is on its way"]
 )
