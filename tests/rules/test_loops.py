@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,33 @@ def test_a_spent_budget_that_holds_a_run_which_is_to_follow_calls_somebody(tmp_p
         recorded(240, planned, phase(loop, deployment(1))),
         firing("NoriaTrainingBudgetSpent", "115m"),
         firing("NoriaTrainingBudgetSpent", "175m", {**PLACE, "limit": "runs"}),
+    )
+
+
+def test_what_waits_in_the_queue_and_the_budget_does_not_allow_calls_somebody(tmp_path: Path) -> None:
+    """There was room when it came into the queue; the run under way took it."""
+    budget = {"maxCpuHours": "1", "per": "168h"}
+    loop = at_epoch(cooldown="0s", concurrencyPolicy="Queue", budget=budget)
+    loop.settle(weekly())
+    (job,) = loop.jobs.values()
+    job["status"] = {"phase": "Running", "runningSince": stamp(loop.now)}
+    loop.now += HOUR / 2
+    due = stamp(loop.now)
+    loop.step(weekly(due))
+    loop.step(Request(entry(loop.status, "weekly"), "Schedule"))
+    waits = phase(loop, deployment(1))
+    waits[1][-1] = copy.deepcopy(job)
+    loop.now += HOUR
+    job["status"] = {"phase": "Succeeded", "ranSeconds": 5400}
+    loop.step(Request(entry(loop.status, "weekly"), "Schedule"))
+    judge(
+        tmp_path,
+        recorded(240, waits, phase(loop, deployment(1))),
+        firing("NoriaTrainingBudgetSpent", "85m"),
+        firing("NoriaTrainingBudgetSpent", "175m", {**PLACE, "limit": "cpu hours"}),
+        firing("NoriaTrainingOverdue", "59m"),
+        firing("NoriaTrainingOverdue", "75m", {**PLACE, "trigger": "weekly"}),
+        every="1m",
     )
 
 

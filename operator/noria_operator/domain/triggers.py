@@ -32,6 +32,9 @@ STANDS: Final = dict.fromkeys(LOSSES, _HELD | {"Observe", *ALARMS}) | {"Drift": 
 combination may ask for the run, drift where its own action is Retrain.
 """
 
+IN_THE_QUEUE: Final = "waits in the queue"
+"""How the message of a trigger begins whose request does."""
+
 FOLLOW_UP: Final = "FollowUp"
 """Name and reason of the run that follows a loss of quality, and of the entry that tells what holds it; no
 DNS label either.
@@ -162,8 +165,8 @@ def manual(said: str, acknowledged: str | None, entry: Json | None) -> Request |
 
 
 def _withdrawn(entry: Json) -> Json:
-    """The entry once nobody asks."""
-    if entry.get("decision") != "Blocked":
+    """The entry once nobody asks; what waits in the queue asks on."""
+    if entry.get("decision") != "Blocked" or entry.get("message", "").startswith(IN_THE_QUEUE):
         return entry
     text = "the request was taken back"
     return {"name": MANUAL, "decision": "No", "reason": "Withdrawn", "message": text}

@@ -21,7 +21,7 @@ from noria_operator.domain.conditions import clip
 from noria_operator.domain.training_plan import Notice
 from noria_operator.domain.training_status import is_finished
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import ALARMS, FOLLOW_UP, STANDS, Request
+from noria_operator.domain.triggers import ALARMS, FOLLOW_UP, IN_THE_QUEUE, STANDS, Request
 from noria_operator.domain.triggers_combine import with_combined
 from noria_operator.domain.triggers_gap import in_turn
 from noria_operator.domain.triggers_hold import (
@@ -39,9 +39,9 @@ from noria_operator.domain.triggers_hold import (
 )
 from noria_operator.domain.triggers_runs import ended_early, pasts, settled, shortened
 from noria_operator.domain.triggers_start import (
-    IN_THE_QUEUE,
     acknowledged,
     asked_again,
+    in_line,
     intended,
     own,
     queued,
@@ -234,17 +234,19 @@ def _held(message: str, hold: Hold) -> str:
 
 
 def _in_line(request: Request, mine: Sequence[Request], gate: Gate) -> Request:
-    """The request; one whose place in the queue is asked for says what holds that, but for a run under way,
-    which is what it waits for.
+    """The request; one that waits in the queue says what holds its place, but for a run under way, which is
+    what it waits for.
     """
     waits = next((one for one in mine if one.name == request.name and one.wanted), None)
     if waits is None or request.wanted or not request.entry.get("message", "").startswith(IN_THE_QUEUE):
         return request
     hold = gate.stop(waits)
-    text = IN_THE_QUEUE
-    if hold is not None and hold.block is not Block.CONCURRENCY:
-        text = _held(text, hold)
-    return replace(request, entry=request.entry | {"message": text})
+    if hold is None:
+        return request
+    entry = in_line(request.entry, request.reason)
+    if hold.block is not Block.CONCURRENCY:
+        entry |= {"decision": "Blocked", "message": _held(IN_THE_QUEUE, hold)}
+    return replace(request, entry=entry)
 
 
 def _passed_over(request: Request, chosen: Request | None) -> Hold | None:

@@ -19,7 +19,7 @@ from noria_operator.domain.budget import Block
 from noria_operator.domain.commands import earlier
 from noria_operator.domain.training_jobs import queue_labels
 from noria_operator.domain.training_times import moment, stamp
-from noria_operator.domain.triggers import FOLLOW_UP, MANUAL, Request, kind_named, loss_since
+from noria_operator.domain.triggers import FOLLOW_UP, IN_THE_QUEUE, MANUAL, Request, kind_named, loss_since
 from noria_operator.domain.triggers_hold import OF_THE_LOOP, reason_of
 from noria_operator.domain.triggers_unanswered import kept
 
@@ -27,8 +27,6 @@ Json = dict[str, Any]
 
 ALARMS: Final = frozenset({"Performance", "EstimatedPerformance", "ConceptDrift", "Drift"})
 """Kinds of triggers after which the training window holds data from before the alarm."""
-IN_THE_QUEUE: Final = "waits in the queue"
-"""How the message of a trigger begins whose request does."""
 
 
 def training_name(name: str, uid: str, request: Request, at: datetime) -> str:
@@ -126,7 +124,7 @@ def queued(status: Json, first: Request, requests: Sequence[Request], now: datet
         "message": reason_of(first),
     }
     entries = [
-        answered(one, first) | ({"decision": "Wait", "message": IN_THE_QUEUE} if one is first else {})
+        in_line(answered(one, first), one.reason) if one is first else answered(one, first)
         for one in requests
     ]
     named: Json = {
@@ -140,6 +138,12 @@ def queued(status: Json, first: Request, requests: Sequence[Request], now: datet
     if first.reason == MANUAL:
         found |= acknowledged(status, first.key)
     return found
+
+
+def in_line(entry: Json, kind: str) -> Json:
+    """An entry whose request waits in the queue; a schedule is overdue for as long as it does."""
+    late = {"nextRun": entry["lastScheduled"]} if kind == "Schedule" else {}
+    return entry | {"decision": "Wait", "message": IN_THE_QUEUE} | late
 
 
 def answered(request: Request, chosen: Request) -> Json:
@@ -158,7 +162,7 @@ def _out_of_the_queue(entry: Json, chosen: Request) -> Json:
         return entry
     if entry["name"] == chosen.name:
         return entry | {"decision": "Fire", "message": reason_of(chosen)}
-    return entry | {"message": _answered_by(chosen)}
+    return entry | {"decision": "Wait", "message": _answered_by(chosen)}
 
 
 def _answered_by(chosen: Request) -> str:

@@ -9,10 +9,12 @@ import pytest
 from tests.unit.domain.test_triggers_plan import Loop, entry, quality, weekly
 from tests.unit.domain.training_world import NOW
 
+from noria_operator.api.triggers import TriggerSpec
 from noria_operator.domain.notifications import occurrences
 from noria_operator.domain.training_times import stamp
 from noria_operator.domain.triggers import FOLLOW_UP, MANUAL, Request, manual
 from noria_operator.domain.triggers_combine import in_order
+from noria_operator.domain.triggers_schedule import schedule
 
 Json = dict[str, Any]
 HOUR = timedelta(hours=1)
@@ -202,9 +204,67 @@ def test_what_waits_in_the_queue_says_what_holds_it_once_no_run_is_under_way() -
     loop.finish("Succeeded")
     loop.step(watched())
     said = entry(loop.status, "weekly")
-    assert said["decision"] == "Wait"
+    assert said["decision"] == "Blocked"
     assert said["message"] == f"waits in the queue; held by Budget: until {stamp(until)}"
+    loop.others = ["somebody-elses"]
+    loop.step(watched())
+    said = entry(loop.status, "weekly")
+    assert (said["decision"], said["message"]) == ("Wait", "waits in the queue")
+    loop.others = []
     loop.now = until
     for _ in range(3):
         loop.step(watched())
     assert (len(loop.jobs), entry(loop.status, "weekly")["decision"]) == (2, "Fire")
+
+
+def test_a_schedule_is_due_for_as_long_as_it_waits_in_the_queue() -> None:
+    nightly = TriggerSpec(name="nightly", schedule="0 2 * * *")
+    triggers = [{"name": "nightly", "schedule": "0 2 * * *"}]
+    loop = Loop(cooldown="0s", concurrencyPolicy="Queue", triggers=triggers)
+    begun = loop.now = NOW.replace(hour=2, minute=0, second=0, microsecond=0)
+
+    def look() -> str:
+        known = next((one for one in loop.status.get("triggers", []) if one["name"] == "nightly"), {})
+        loop.step(schedule(nightly, known, since=begun - HOUR, now=loop.now))
+        return str(entry(loop.status, "nightly")["nextRun"])
+
+    day = timedelta(days=1)
+    for _ in range(3):
+        look()
+    assert look() == stamp(begun + day)
+    loop.now += day
+    assert [look() for _ in range(3)] == [stamp(begun + day)] * 3
+    assert entry(loop.status, "nightly")["message"] == "waits in the queue"
+    loop.now += 14 * HOUR
+    assert look() == stamp(begun + day), "the run before it hangs"
+    loop.finish("Succeeded")
+    for _ in range(3):
+        look()
+    assert (len(loop.jobs), look()) == (2, stamp(begun + 2 * day))
+
+
+def test_a_person_whose_request_waits_in_the_queue_may_remove_the_annotation() -> None:
+    loop = Loop(cooldown="0s", concurrencyPolicy="Queue", budget={"maxRuns": 2, "per": "168h"})
+    loop.settle(weekly())
+    loop.step(*by_hand(loop, "bob"))
+    loop.obj["spec"]["budget"]["maxRuns"] = 1
+    loop.finish("Succeeded")
+    for said in ("bob", "", ""):
+        loop.step(*by_hand(loop, said))
+        told = entry(loop.status, MANUAL)
+        assert (told["decision"], told["reason"]) == ("Blocked", "Asked")
+        assert told["message"].startswith("waits in the queue; held by Budget")
+
+
+def test_what_was_held_in_the_queue_is_held_no_more_once_another_run_answered_it() -> None:
+    loop = Loop(cooldown="6h", concurrencyPolicy="Queue")
+    loop.settle(weekly())
+    loop.now += 6 * HOUR
+    loop.step(quality())
+    loop.finish("Failed")
+    loop.step(Request(entry(loop.status, "quality"), "Performance"))
+    assert "held by Cooldown" in entry(loop.status, "quality")["message"]
+    for _ in range(3):
+        loop.step(*by_hand(loop, "eve"), Request(entry(loop.status, "quality"), "Performance"))
+    said = entry(loop.status, "quality")
+    assert (said["decision"], said["message"]) == ("Wait", "answered by the run of Manual")
