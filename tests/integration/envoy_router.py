@@ -168,7 +168,7 @@ async def discovery(store: Store, port: int, **options: Any) -> AsyncIterator[No
 @dataclass
 class Upstream:
     """A model server with a name; `behaviour` is ok, moved, missing, error, busy, wrong, reset or hang; or,
-    after a good beginning, cut or stall.
+    after a good beginning, cut or stall; or die, which resets all that it has when it is released.
     """
 
     name: str
@@ -201,9 +201,11 @@ class Upstream:
             await begun.prepare(request)
             await begun.write(self.name.encode())
             await asyncio.sleep(0.05)  # a beginning that the router has not seen yet is none
-        if self.behaviour in {"reset", "cut"} and request.transport is not None:
+        if self.behaviour == "die" and self.released is not None:
+            await self.released.wait()
+        if self.behaviour in {"reset", "cut", "die"} and request.transport is not None:
             request.transport.abort()
-        if self.behaviour in {"reset", "hang", "cut", "stall"}:
+        if self.behaviour in {"reset", "hang", "cut", "stall", "die"}:
             await asyncio.sleep(30)
         await asyncio.sleep(self.delay)
         if self.released is not None:

@@ -164,7 +164,7 @@ def _traffic(want: Bootstrap, source: Json) -> Json:
         entrance.options(source),
         # Clients' own x-envoy-* headers (timeouts, retries) are dropped, whatever address they come from.
         use_remote_address=True,
-        internal_address_config={"cidr_ranges": [{"address_prefix": "127.0.0.1", "prefix_len": 32}]},
+        internal_address_config={"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         server_header_transformation="PASS_THROUGH",
         normalize_path=True,
         merge_slashes=True,

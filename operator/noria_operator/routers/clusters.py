@@ -72,11 +72,12 @@ _LIMITS: Json = {
             "max_connections": 4096,
             "max_pending_requests": 4096,
             "max_requests": 4096,
-            "max_retries": 64,
+            "max_retries": 4096,
             "track_remaining": False,
         }
     ]
 }
+"""A second try has its place until it is answered: a busy pod that dies leaves as many as it held."""
 
 
 _BY_HASH: Json = {"lb_policy": "RING_HASH", "ring_hash_lb_config": {"minimum_ring_size": "64"}}

@@ -70,9 +70,10 @@ UNREACHED = "connect-failure,refused-stream,reset-before-request"
 RETRY_POLICY: Json = {
     "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
     "retry_host_predicate": [PREVIOUS_HOSTS],
-    "host_selection_retry_max_attempts": "16",
+    "host_selection_retry_max_attempts": "128",
 }
-"""Tries go to other pods of the version: one that was tried is drawn again, up to so many times.
+"""Tries go to other pods of the version: one that was tried is drawn again, up to so many times. It is often
+drawn: the pod that drops everything has the fewest requests.
 An answer, also a bad one, is the version's own."""
 
 
