@@ -9,8 +9,9 @@ import os
 import re
 import ssl
 import tempfile
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from tools.ports import free_port
 from noria_operator.api import names
 from noria_operator.domain.access import Guard
 from noria_operator.domain.keys import router_token
+from noria_operator.domain.verdict import Counts
 from noria_operator.kube.kinds import MODELDEPLOYMENT, POD
 from noria_operator.kube.store import Store
 from noria_operator.routers import tls, xds
@@ -318,6 +320,14 @@ class Router:
                 return response.status == 200
         except aiohttp.ClientError:
             return False
+
+
+async def until_counts(counts: Callable[[], Awaitable[Counts]], wanted: Counts, why: str) -> None:
+    """Envoy has seen what happened: it counts exactly that, and soon."""
+    end = time.monotonic() + 5
+    while (found := await counts()) != wanted and time.monotonic() < end:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    assert found == wanted, why
 
 
 @asynccontextmanager

@@ -33,6 +33,8 @@ NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 WAIT_SECONDS = 20.0
 QUICK = Timing(duration=6.0, renew_deadline=4.5, retry=0.2)
 """A lease that is given up and taken over within a few seconds."""
+SURE = Timing(retry=0.2)
+"""One that is not lost where the machine stands still for some seconds."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def _parts(
         "config": cluster.config(),
         "endpoint": cluster.endpoint,
         "identity": "operator",
-        "timing": QUICK,
+        "timing": SURE,
         "drain_seconds": 5.0,
         "spread": timedelta(),
     }

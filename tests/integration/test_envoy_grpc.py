@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.integration.envoy_router import (
     discovery,
     free_port,
     router,
+    until_counts,
     upstream,
 )
 
@@ -128,7 +130,7 @@ async def test_calls_follow_host_and_weights_on_the_port_that_http_has() -> None
                     assert (await ask(client))[0] == CODES.OK, host
             async with channel(envoy, "m") as client:
                 split = Counter([(await ask(client))[1] for _ in range(500)])
-                assert 60 < split["m-2"] < 140, split
+                assert 45 < split["m-2"] < 155, split
                 cluster.deployment("m", {"m-1": 100, "m-2": 0})
                 await envoy.until_weights("m", {"m-1": 100, "m-2": 0})
                 assert Counter([(await ask(client))[1] for _ in range(100)]) == {"m-1": 100}
@@ -247,8 +249,7 @@ async def test_faults_are_errors_of_their_version_and_clients_mistakes_are_not()
                 assert await counts() == Counts(8, 5, 2), "the router ends a call that hangs"
                 call = client.unary_unary(f"{INFERENCE}ModelInfer")(b"", timeout=0.2)
                 assert await call.code() == CODES.DEADLINE_EXCEEDED
-                await asyncio.sleep(0.2)
-                assert await counts() == Counts(9, 6, 2), "a client that gives up on a hanging version"
+                await until_counts(counts, Counts(9, 6, 2), "a client that gives up on a hanging version")
                 cluster.endpoints("m-1", http.port, grpc=[nobody := free_port()])
                 await envoy.until_pods("m-1_grpc", nobody)
                 assert (await ask(client))[0] == CODES.UNAVAILABLE
@@ -296,9 +297,11 @@ async def test_a_stream_that_its_pod_cuts_off_is_an_error_of_its_version() -> No
                 for end in ends:
                     end.transport.abort()
                 assert await calls[1].code() != CODES.OK
-            await asyncio.sleep(0.1)
-            found = (await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"]
-            assert found == Counts(2, 1), "it began well and broke off"
+
+            async def counts() -> Counts:
+                return (await reader.counts(NAMESPACE, [envoy.pod()], ["m-1"]))["router-0"]["m-1"]
+
+            await until_counts(counts, Counts(2, 1), "it began well and broke off")
             await reader.close()
 
 
@@ -313,8 +316,7 @@ async def test_a_stream_that_its_server_ends_with_aborted_is_no_error_of_its_ver
             await call.write(b"x")
             assert await call.code() == CODES.ABORTED
         calls[2].cancel()
-        await asyncio.sleep(0.2)
-        assert await counts() == Counts(3, 1), "the client gave the third one up"
+        await until_counts(counts, Counts(3, 1), "the client gave the third one up")
 
 
 @asynccontextmanager
@@ -366,13 +368,11 @@ async def test_a_call_whose_status_nobody_tells_counts_for_nothing() -> None:
                 stream = client.stream_stream(f"{INFERENCE}ModelStreamInfer")()
                 await stream.write(b"")
                 assert await stream.read() == b"m-1"
-                await asyncio.sleep(0.2)
-                assert await counts("m-1") == Counts(10)
+                await until_counts(partial(counts, "m-1"), Counts(10), "the stream goes on")
                 assert (await counts("m-2"), await counts("n-1")) == (Counts(), Counts())
                 await stream.done_writing()
                 assert await stream.code() == CODES.OK
-                await asyncio.sleep(0.1)
-                assert await counts("m-1") == Counts(11)
+                await until_counts(partial(counts, "m-1"), Counts(11), "and ended")
             await reader.close()
 
 

@@ -175,9 +175,11 @@ def recorder(into: list[tuple[str, str]], who: str) -> Faults:
 
 async def test_of_two_operators_one_works_and_the_other_takes_over_when_it_stops(cluster: Cluster) -> None:
     writes: list[tuple[str, str]] = []
-    async with operator(cluster, [Toy()], faults=recorder(writes, "b"), identity="b") as second:
+    async with operator(cluster, [Toy()], faults=recorder(writes, "b"), identity="b", timing=QUICK) as second:
         await eventually(lambda: _leads(second))
-        async with operator(cluster, [Toy()], faults=recorder(writes, "a"), identity="a") as first:
+        async with operator(
+            cluster, [Toy()], faults=recorder(writes, "a"), identity="a", timing=QUICK
+        ) as first:
             await create(cluster)
             await eventually(lambda: play(cluster))
             assert {who for who, _ in writes} == {"b"}
@@ -195,7 +197,12 @@ async def test_when_the_leader_vanishes_the_follower_goes_on(cluster: Cluster) -
     await create(cluster)
     crash = CrashAfter(2)
     await run_to_end(
-        cluster, [Toy()], faults=crash.faults(), until=lambda: play(cluster), identity="vanishes"
+        cluster,
+        [Toy()],
+        faults=crash.faults(),
+        until=lambda: play(cluster),
+        identity="vanishes",
+        timing=QUICK,
     )
     assert crash.crashed
     async with operator(cluster, [Toy()], faults=recorder(writes, "next"), identity="next"):
@@ -206,7 +213,7 @@ async def test_when_the_leader_vanishes_the_follower_goes_on(cluster: Cluster) -
 async def test_case_33_an_operator_that_lost_its_lease_ends_and_writes_no_more(cluster: Cluster) -> None:
     writes: list[tuple[str, str]] = []
     with pytest.raises(LeaseLost):
-        async with operator(cluster, [Toy()], faults=recorder(writes, "a")) as running:
+        async with operator(cluster, [Toy()], faults=recorder(writes, "a"), timing=QUICK) as running:
             await eventually(lambda: _leads(running))
             stolen = {"spec": {"holderIdentity": "thief"}}  # the holder may renew it at any time
             await cluster.client.merge(LEASE, cluster.namespace, "noria-operator", stolen)

@@ -73,7 +73,12 @@ def history(place: str, *, since: str = "", version: str = "") -> Iterator[Seque
     logged = rows.read(f"{root}/predictions", within=within).columns
     labels = _labels(root, since)
     keys = [*zip(logged["id"].tolist(), logged["row"].tolist(), strict=True)]
-    numbers = {label for _, label in labels.values() if isinstance(label, float) and not version}
+    every = {label for _, label in labels.values()}
+    numbers = {label for label in every if isinstance(label, float)}
+    if numbers and numbers != every:  # of several models: each has labels of one type
+        if not version:
+            raise _several(root)
+        numbers = set()
     told = _Told.of(logged, {labels[key][1] for key in keys if key in labels} | numbers)
     features = _features(logged)
     yield [
@@ -90,6 +95,16 @@ def history(place: str, *, since: str = "", version: str = "") -> Iterator[Seque
         known = max(known, predicted)  # other clocks: that of the pod which took the label may be behind
         row = [known, predicted, str(logged["version"][place_]), *told.row(place_), told.label(label)]
         yield [*row, *(_text(logged[name][place_]) for name in features)]
+
+
+def _several(root: str) -> NoriaError:
+    """No one history is made of several models."""
+    versions = ", ".join(sorted(_values(f"{root}/{PREDICTIONS[0]}", "version")))
+    return NoriaError(
+        Reason.DATA_INVALID,
+        f"labels under {root} are numbers and texts, so it is a log of several models: take one version by "
+        f"--version, of {versions}",
+    )
 
 
 def _features(logged: Iterable[str]) -> list[str]:

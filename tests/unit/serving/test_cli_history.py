@@ -293,7 +293,7 @@ def test_features_that_are_called_as_columns_of_a_history_are_left_out(
 
 
 def test_of_a_log_of_several_models_each_versions_history_is_read(
-    loaded_frame: Loaded, tmp_path: Path
+    loaded_frame: Loaded, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Labels of one are numbers, and texts those of the other."""
     called = np.array(["on time", "late", "late"], dtype=object)
@@ -305,6 +305,22 @@ def test_of_a_log_of_several_models_each_versions_history_is_read(
     assert [(one.row.value, one.label) for one in found.rows] == [(0.25, 0.0), (0.75, 1.0), (0.5, None)]
     found = told(tmp_path / "log", tmp_path / "tips.csv", "--version", "tips-1")
     assert [(one.row.value, one.label) for one in found.rows] == [(3.5, 3.0), (4.25, 4.5)]
+    with pytest.raises(SystemExit, match="1"):
+        main(["history", str(tmp_path / "log")])
+    assert (
+        "log of several models: take one version by --version, of late-4, tips-1" in capsys.readouterr().err
+    )
+
+
+def test_a_regressions_version_without_labels_yet_is_told_by_those_of_others(
+    loaded_frame: Loaded, tmp_path: Path
+) -> None:
+    for version, labels in (("tips-1", [3.0, 4.5]), ("tips-2", [None, None])):
+        tips = {"tip": np.array([3.5, 4.25])}
+        first = len(labels) * (version == "tips-2")
+        logged(loaded_frame, tmp_path / "log", tips, labels, regression=True, version=version, first=first)
+    found = told(tmp_path / "log", tmp_path / "tips.csv", "--version", "tips-2")
+    assert (found.model.task, [one.row.value for one in found.rows]) == (REGRESSION, [3.5, 4.25])
 
 
 def test_the_last_label_of_a_row_counts(loaded_frame: Loaded, tmp_path: Path) -> None:
