@@ -135,7 +135,7 @@ def _whole(value: Any) -> bool:
 def _room(body: Mapping[str, Any]) -> int:
     """What the places of one in whole numbers take of ROOM at most."""
     before = len(str(body["version"])) + _LONGEST
-    names = [str(body.get("task", "")), *body.get("classes", ())]
+    names = [str(body.get("task", "")), *map(str, body.get("classes", ()))]
     counted = sum(_taken({"": body.get(family, 0)}, before) for family in FAMILIES if family not in _NAMES)
     return counted + sum(before + 1 + len(name) + EACH for name in names)
 

@@ -55,6 +55,14 @@ def document(**counts: Any) -> dict[str, Any]:
     return {"version": "m-1", "predictions": 7, "features": features, **counts}
 
 
+def test_what_a_document_is_told_as_does_not_depend_on_earlier_ones() -> None:
+    """Without its digits it looks like the first one."""
+    for names in ([], [0], [12]):
+        assert [*counts_of(document(classes=names)).family("classes")] == [
+            f"classes/m-1/{place}/{name}" for place, name in enumerate(names)
+        ]
+
+
 def test_documents_that_differ_in_digits_alone_tell_each_its_own() -> None:
     for number in (1, 22, 333):
         told = document(predictions=number, slice_labels={f"{number}": {"0": [number, 0]}})
