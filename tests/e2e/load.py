@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from tests.e2e.traffic import Traffic
+from tools.cluster import namespaces, slots
 
 CONNECTIONS = 16
 WAITING = 5.0
@@ -144,7 +145,14 @@ class Load(Traffic):
 
 def _connections(host: str) -> str:
     """What the kernel knows of connections to an address, and where kube-proxy's rules sent them."""
-    asked = (("ss", "-tanoi", "dst", host), ("conntrack", "-L", "-p", "tcp", "-d", host))
+    asked = [["ss", "-tanoi", "dst", host]]
+    slot = slots.mine()
+    if slot is not None and (process := namespaces.first_process(slot)):
+        there = ["nsenter", f"--net=/proc/{process}/ns/net", "--"]
+        asked += [
+            [*there, "conntrack", "-L", "-p", "tcp", "-d", host],
+            [*there, "conntrack", "--stats"],
+        ]
     told = [run(command, capture_output=True, text=True, check=False) for command in asked]
     return "\n".join(one.stdout + one.stderr for one in told)
 

@@ -48,7 +48,7 @@ SETTLE = {"Route": "1s", "Gateway": "1m", "EnvoyGateway": "1m"}
 proxies are asked.
 """
 CANARY: Json = {"weight": 20, "pause": True}
-RARE = 1e-4
+RARE = 1e-9
 """A sample that right shares give more rarely than this is taken to have wrong ones."""
 PODS = 4
 """So that a fifth of them, beside all of the champion's, is one."""

@@ -49,7 +49,7 @@ def kube(noria: Path, images: dict[str, str]) -> Iterator[Kube]:
         for name, (code, _, _) in BAD_RESULTS.items():
             kube.apply(training_job(name, images["example-flights"], code=code, model=name))
         for name, (wrong, _, _) in CANNOT_START.items():
-            job = training_job(name, images["example-flights"], model=name, deadlines={"pending": "15s"})
+            job = training_job(name, images["example-flights"], model=name, deadlines={"pending": "30s"})
             kube.apply({**job, "spec": {**job["spec"], **wrong}})
         kube.apply(training_job("kept", images["example-flights"], model="kept", seed=1))
         yield kube

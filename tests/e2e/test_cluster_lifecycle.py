@@ -78,7 +78,8 @@ def traces(of: Slot) -> list[str]:
     ]
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     found += [f"mount {line}" for line in mounts if str(of.run) in line]
-    found += [f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob(f"**/{of.name}")]
+    groups = os.walk("/sys/fs/cgroup")  # which others make and remove meanwhile
+    found += [f"cgroup {folder}/{of.name}" for folder, names, _ in groups if of.name in names]
     found += [str(path) for path in (of.run, of.process_file) if path.exists()]
     return found
 

@@ -95,11 +95,16 @@ async def test_an_outcome_is_not_posted_before_its_time(
         tasks = [asyncio.create_task(replay.send()), asyncio.create_task(replay.post_outcomes())]
         while len(served.tokens) < 8 or replay.clock < asked[15].asked:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+        def known() -> int:
+            due = (f for f in asked[:16] if f.known is not None and f.known <= replay.clock)
+            return sum(b"UA" in f.body for f in due)
+
+        async with asyncio.timeout(5):
+            while len(served.labels) < known() or not known():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         await asyncio.sleep(0.25)
-        known = sum(
-            1 for f in asked[:16] if b"UA" in f.body and f.known is not None and f.known <= replay.clock
-        )
-        assert 0 < len(served.labels) == known < 8
+        assert 0 < len(served.labels) == known() < 8
         for task in tasks:
             task.cancel()
 
