@@ -33,7 +33,7 @@ which a third failed are an outage, and eight in which a tenth did.
 """
 NEARLY_ALL: Final = 0.8
 """The share of the challenger's requests from which it is of no use to anybody."""
-LATELY: Final = 8
+REMEMBERED: Final = 8
 """Windows in which nearly all failed that are counted: who fails for longer is no surer to fail now."""
 ASKED: Final = 5
 """Requests to the challenger by which a window tells that nearly all of them fail."""
@@ -60,7 +60,7 @@ class Bursts:
 
     `wealth` has the logarithm of what each alternative won in `bets` windows, none before the first; `skip`
     is whether the next window is left out; `down` are the points of an outage of the challenger that goes on,
-    and `nearly_all` the windows in which nearly all of its requests failed, up to `LATELY`, less those in
+    and `nearly_all` the windows in which nearly all of its requests failed, up to `REMEMBERED`, less those in
     which nobody asked it, since one with better answers.
     """
 
@@ -92,14 +92,6 @@ def weigh(bursts: Bursts, window: Seen, ratios: Sequence[float]) -> Bursts:
         down=_in_a_row(bursts.down, window, OUTAGE_SHARES),
         nearly_all=_lately(bursts.nearly_all, window),
     )
-
-
-def _lately(before: int, window: Seen) -> int:
-    """What is no longer asked no longer fails: silence takes one window back."""
-    if not window.requests:
-        return max(before - 1, 0)
-    counted = _in_a_row(before, window, (NEARLY_ALL,))
-    return min(counted, LATELY if window.requests >= ASKED else before)
 
 
 def _excess(window: Seen) -> float:
@@ -134,3 +126,11 @@ def _in_a_row(before: int, window: Seen, shares: Sequence[float]) -> int:
     usual = OUTAGE_RATIO * window.champion * window.share / (1 - window.share) if window.champion else 0.0
     points = sum(window.challenger >= max(share * window.requests, usual) for share in shares)
     return before + points if points else 0
+
+
+def _lately(before: int, window: Seen) -> int:
+    """What is no longer asked no longer fails: silence takes one window back."""
+    if not window.requests:
+        return max(before - 1, 0)
+    counted = _in_a_row(before, window, (NEARLY_ALL,))
+    return min(counted, REMEMBERED if window.requests >= ASKED else before)

@@ -17,7 +17,7 @@ from dataclasses import replace
 from math import log
 from typing import Any, Final
 
-from noria_operator.domain.bursts import LATELY, NEARLY_ALL
+from noria_operator.domain.bursts import NEARLY_ALL
 from noria_operator.domain.verdict import (
     SUSPECT_AT,
     Comparison,
@@ -46,6 +46,8 @@ MOSTLY: Final = 0.5
 """The share of requests from which refusals keep a challenger from a Pass where the champion, which is down
 or had few requests, cannot tell whose fault they are.
 """
+LATELY: Final = 4
+"""Windows in which nearly all was refused, by which it is not promoted whoever is at fault."""
 MANY: Final = 100
 """Requests of which that is asked, and by which a champion can tell."""
 _ANY_SHARE: Final = 0.5
@@ -134,7 +136,7 @@ def judge(
     worse = _mostly(evidence.challenger) and not _mostly(evidence.champion)
     if unknown and worse and evidence.challenger.requests >= MANY:
         return _held(judged, "it refuses most requests (4xx, 3xx), and there is too little to compare with")
-    if by_users and evidence.bursts.nearly_all >= LATELY / 2:
+    if by_users and evidence.bursts.nearly_all >= LATELY:
         return _held(judged, "of late it refuses nearly all requests (4xx, 3xx)")
     return None
 

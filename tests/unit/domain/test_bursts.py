@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noria_operator.domain.bursts import LATELY, SPREAD, Bursts, Seen, weigh
+from noria_operator.domain.bursts import REMEMBERED, SPREAD, Bursts, Seen, weigh
 
 RATIOS = (1.0, 1.25, 4.0, 32.0)
 SHARE = 0.1
@@ -145,9 +145,9 @@ def test_windows_in_which_nearly_all_failed_are_forgotten_when_nobody_asks_any_m
     """A tester who leaves after requests that were rightly refused holds nothing up for ever."""
     quiet, few = seen(3, 0, requests=0), seen(0, 4, requests=4)
     lately = after(*[seen(0, 5, requests=5)] * 20)
-    assert lately.nearly_all == LATELY
-    assert after(few, begun=lately).nearly_all == LATELY
+    assert lately.nearly_all == REMEMBERED
+    assert after(few, begun=lately).nearly_all == REMEMBERED
     assert after(seen(0, 1, requests=2), begun=lately).nearly_all == 0
-    assert after(*[quiet] * 3, begun=lately).nearly_all == LATELY - 3
+    assert after(*[quiet] * 3, begun=lately).nearly_all == REMEMBERED - 3
     assert after(*[quiet] * 9, begun=lately).nearly_all == 0
     assert after(*[few] * 9).nearly_all == 0, "a request or two are a coincidence"
