@@ -119,19 +119,24 @@ def _features(logged: Iterable[str]) -> list[str]:
 
 def _folders(root: str, kind: Kind, since: str, version: str = "") -> list[str]:
     """Those of the days and of the version that are asked for, in the folder of a kind."""
-    name, keys = kind
-    found = [f"{key}={value}" for key in keys for value in _values(f"{root}/{name}", key)]
-    found = [folder for folder in found if not version or folder == f"version={version}"]
-    days = [
-        f"{folder}/day={day}"
-        for folder in found
-        for day in _values(f"{root}/{name}/{folder}", "day")
-        if day >= since
-    ]
+    found = [folder for folder in _versions(root, kind) if not version or folder == f"version={version}"]
+    days = [day for folder in found for day in _days(root, kind, folder, since)]
     if not days:
         what = " ".join(filter(None, (version and f"of {version}", since and f"since {since}")))
-        raise NoriaError(Reason.NO_ROWS, f"{root}/{name} has no files {what}")
+        raise NoriaError(Reason.NO_ROWS, f"{root}/{kind[0]} has no files {what}")
     return days
+
+
+def _versions(root: str, kind: Kind) -> list[str]:
+    """All folders of versions in the folder of a kind."""
+    name, keys = kind
+    return [f"{key}={value}" for key in keys for value in _values(f"{root}/{name}", key)]
+
+
+def _days(root: str, kind: Kind, folder: str, since: str) -> list[str]:
+    """The folders of the days that are asked for, in that of a version."""
+    days = _values(f"{root}/{kind[0]}/{folder}", "day")
+    return [f"{folder}/day={day}" for day in days if day >= since]
 
 
 def _values(place: str, key: str) -> list[str]:
@@ -147,20 +152,22 @@ def _values(place: str, key: str) -> list[str]:
 
 
 def _labels(root: str, since: str) -> dict[tuple[str, int], tuple[str, str | float]]:
-    """When the label of a row was known, and what it is; empty where none were logged. Each folder is read by
-    itself: labels of another model may be texts where these are numbers.
+    """When the label of a row was known, and what it is; empty where none were logged. What each version took
+    is read by itself: labels of another model may be texts where these are numbers.
     """
     from noria_serving import rows  # noqa: PLC0415
 
-    try:
-        folders = _folders(root, LABELS, since)
-    except NoriaError as error:
-        if error.reason is Reason.NO_ROWS:
-            return {}
-        raise
     found: dict[tuple[str, int], tuple[str, str | float]] = {}
-    for folder in folders:
-        logged = rows.read(f"{root}/labels", within=[folder]).columns
+    for folder in _versions(root, LABELS):
+        within = _days(root, LABELS, folder, since) if since else [folder]
+        if not within:
+            continue
+        try:
+            logged = rows.read(f"{root}/labels", within=within).columns
+        except NoriaError as error:
+            if error.reason is Reason.NO_ROWS:
+                continue
+            raise
         for at, id_, row, label in zip(*(logged[name].tolist() for name in KNOWN), strict=True):
             known = found.get((id_, row))
             if known is None or known[0] <= at:

@@ -328,6 +328,7 @@ def test_the_last_label_of_a_row_counts(loaded_frame: Loaded, tmp_path: Path) ->
     logged(loaded_frame, tmp_path / "log", outputs, [1])
     labels = tmp_path / "log" / "labels"
     (labels / "taken_by=late-4").rename(labels / "version=late-4")  # as earlier releases called it
+    (labels / "taken_by=late-3").mkdir()  # of which nothing is left
     nothing = SimpleNamespace(inputs=(), outputs=[])
     here = PayloadLog(
         LogSettings(uri=str(tmp_path / "log")), nothing, loaded_frame.reference,
