@@ -368,6 +368,7 @@ async def test_a_call_whose_status_nobody_tells_counts_for_nothing() -> None:
                 stream = client.stream_stream(f"{INFERENCE}ModelStreamInfer")()
                 await stream.write(b"")
                 assert await stream.read() == b"m-1"
+                await asyncio.sleep(0.2)  # in which nothing is to come
                 await until_counts(partial(counts, "m-1"), Counts(10), "the stream goes on")
                 assert (await counts("m-2"), await counts("n-1")) == (Counts(), Counts())
                 await stream.done_writing()
