@@ -73,8 +73,8 @@ RETRY_POLICY: Json = {
     "host_selection_retry_max_attempts": "128",
 }
 """Tries go to other pods of the version: one that was tried is drawn again, up to so many times. It is often
-drawn: the pod that drops everything has the fewest requests.
-An answer, also a bad one, is the version's own."""
+drawn: the pod that drops everything has the fewest requests. An answer, also a bad one, is the version's own.
+"""
 
 
 def domains(namespace: str, name: str) -> tuple[str, ...]:
